@@ -1,0 +1,2 @@
+/** The public face of Sluice. */
+export { type Connection, ConnectionError } from "./transport/Connection.ts"

@@ -1,0 +1,34 @@
+/** Who may go where: the service. `InternalNetworks` is the layer that ships. */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import type * as Effect from "effect/Effect"
+import type * as Host from "effect/net/Host"
+import type * as NetAddress from "effect/net/NetAddress"
+
+/** What is known of a request when it is judged. */
+export interface AccessRequest {
+  readonly client: NetAddress.InetAddress | undefined
+  /** The name that the client logged in as. */
+  readonly user: string | undefined
+  /** As the client sent it, a literal inside a domain already taken as the address that it is. */
+  readonly destination: Host.HostPort
+}
+
+/** The request was refused; `rule` is for the log, never for the client. */
+export class AccessDenied extends Data.TaggedError("AccessDenied")<{
+  readonly rule: string
+}> {
+  override get message(): string {
+    return `denied: ${this.rule}`
+  }
+}
+
+export class AccessPolicy extends Context.Service<AccessPolicy, {
+  /** Judges the request as it was sent, before any name is looked up. */
+  readonly authorize: (request: AccessRequest) => Effect.Effect<void, AccessDenied>
+  /** Judges each address that would be dialled for it, so that no name can lead where no literal may. */
+  readonly authorizeAddress: (
+    request: AccessRequest,
+    address: NetAddress.IpAddress
+  ) => Effect.Effect<void, AccessDenied>
+}>()("sluice/policy/AccessPolicy") {}

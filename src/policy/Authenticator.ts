@@ -1,0 +1,36 @@
+/** Who a client is: the service. `Users` is the layer that ships. */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as NetAddress from "effect/net/NetAddress"
+import type * as Redacted from "effect/Redacted"
+
+/** What a client presented (RFC 1929), and from where. */
+export interface Credentials {
+  readonly username: string
+  readonly password: Redacted.Redacted<string>
+  readonly client: NetAddress.InetAddress | undefined
+}
+
+/** The login was refused. Deliberately silent about whether the name or the password was wrong. */
+export class AuthenticationFailed extends Data.TaggedError("AuthenticationFailed")<{
+  readonly username: string
+}> {
+  override get message(): string {
+    return "authentication failed"
+  }
+}
+
+export class Authenticator extends Context.Service<Authenticator, {
+  /** Whether a client has to log in. When `false`, "no authentication required" (RFC 1928 §3) is accepted. */
+  readonly required: boolean
+  /** Succeeds with the name under which the connection is judged and logged. */
+  readonly authenticate: (credentials: Credentials) => Effect.Effect<string, AuthenticationFailed>
+}>()("sluice/policy/Authenticator") {
+  /** Nobody has to log in. */
+  static readonly layerOpen: Layer.Layer<Authenticator> = Layer.succeed(this, {
+    required: false,
+    authenticate: ({ username }) => Effect.fail(new AuthenticationFailed({ username }))
+  })
+}

@@ -1,0 +1,29 @@
+/** One record for each connection, when it has ended. */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+
+/** Everything that is known of a connection at its end, as plain data; what was never learned is absent. */
+export interface ConnectionRecord {
+  /** Counts up from 1 in each process. */
+  readonly id: number
+  readonly client: string | undefined
+  readonly user: string | undefined
+  /** What the client asked for, `HOST:PORT`. From the wire: escape it before you show it. */
+  readonly destination: string | undefined
+  /** What was dialled for it, `IP:PORT`. */
+  readonly address: string | undefined
+  /** The reply code that was sent (RFC 1928 §6); `undefined` when the connection ended before a reply. */
+  readonly reply: number | undefined
+  /** Payload bytes from the client to the target. */
+  readonly bytesUp: number
+  /** Payload bytes from the target to the client. */
+  readonly bytesDown: number
+  /** Milliseconds from accept to end. */
+  readonly duration: number
+  /** Why it ended, in a few words: `done`, `idle timeout`, `authentication failed`, … */
+  readonly reason: string
+}
+
+export class ConnectionLog extends Context.Service<ConnectionLog, {
+  readonly ended: (record: ConnectionRecord) => Effect.Effect<void>
+}>()("sluice/server/ConnectionLog") {}

@@ -1,0 +1,56 @@
+/**
+ * A connected, bidirectional byte stream, as the rest of Sluice sees it: one
+ * pull, one write, two ways to stop. What is behind it (a kernel socket, a TLS
+ * socket, a pair of queues in memory) is the transport's business.
+ */
+import type * as Arr from "effect/Array"
+import * as Data from "effect/Data"
+import type * as Effect from "effect/Effect"
+import type * as NetAddress from "effect/net/NetAddress"
+import type * as Pull from "effect/Pull"
+
+/**
+ * Why a connection stopped other than by an orderly end of stream.
+ *
+ * - `Reset`: the peer reset it (RST), or it vanished and keepalive noticed.
+ * - `Closed`: this side closed it while an operation was waiting.
+ * - `Failed`: any other operating system error; `code` is its name (`EPIPE`).
+ */
+export class ConnectionError extends Data.TaggedError("ConnectionError")<{
+  readonly reason: "Reset" | "Closed" | "Failed"
+  readonly code: string
+}> {
+  override get message(): string {
+    return `connection ${this.reason.toLowerCase()} (${this.code})`
+  }
+}
+
+/**
+ * One connection. Owned by the scope in which it was accepted or dialled, which
+ * closes it; `pull` and `write` may each be used by one fiber at a time.
+ */
+export interface Connection {
+  /** This side's address; `undefined` when the socket was gone before it could be read. */
+  readonly local: NetAddress.InetAddress | undefined
+  /** The peer's address; `undefined` when the socket was gone before it could be read. */
+  readonly remote: NetAddress.InetAddress | undefined
+  /**
+   * The next bytes: one non-empty view, **valid only until the next pull**,
+   * since transports read into buffers that they use again. Not pulling is
+   * back-pressure. Ends with `Cause.Done` when the peer has sent its FIN.
+   * Interrupting a pull loses nothing.
+   */
+  readonly pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, ConnectionError>
+  /**
+   * Sends bytes, in order. Succeeds when they have been handed to the operating
+   * system whole, so that the caller may reuse them. Fails, and never waits,
+   * once the connection is gone.
+   */
+  readonly write: (bytes: Uint8Array) => Effect.Effect<void, ConnectionError>
+  /** Half-closes: sends FIN after what was written. Reading goes on. Idempotent. */
+  readonly end: Effect.Effect<void>
+  /** Closes both directions now. What was written is still delivered by the operating system. Idempotent. */
+  readonly close: Effect.Effect<void>
+  /** Closes with RST where the transport can, so that the peer does not take a cut for an end. Idempotent. */
+  readonly reset: Effect.Effect<void>
+}

@@ -1,0 +1,59 @@
+/**
+ * Where connections come from: listening and dialling one address. The Node
+ * layer is `NodeTransport`; `MemoryTransport` runs whole sessions without a
+ * socket, under `TestClock`.
+ */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import type * as Effect from "effect/Effect"
+import * as NetAddress from "effect/net/NetAddress"
+import type * as Scope from "effect/Scope"
+import type { Connection } from "./Connection.ts"
+
+/** Listening failed; `code` is the operating system's name for it (`EADDRINUSE`). */
+export class ListenError extends Data.TaggedError("ListenError")<{
+  readonly address: NetAddress.InetAddress
+  readonly code: string
+}> {
+  override get message(): string {
+    return `can't listen on ${NetAddress.formatInet(this.address)}: ${this.code}`
+  }
+}
+
+/**
+ * Dialling one address failed.
+ *
+ * `Refused`, `HostUnreachable`, `NetworkUnreachable` and `TimedOut` are the four
+ * that SOCKS can tell apart; all else is `Unknown`, with the system's `code`.
+ */
+export class DialError extends Data.TaggedError("DialError")<{
+  readonly reason: "Refused" | "HostUnreachable" | "NetworkUnreachable" | "TimedOut" | "Unknown"
+  readonly address: NetAddress.InetAddress
+  readonly code: string
+}> {
+  override get message(): string {
+    return `can't connect to ${NetAddress.formatInet(this.address)}: ${this.code}`
+  }
+}
+
+/** A bound, listening socket. */
+export interface Listener {
+  /** The bound address; the port is the real one when 0 was asked for. */
+  readonly address: NetAddress.InetAddress
+  /**
+   * Accepts until the listener stops, calling `onConnection` for each: it must
+   * return at once and take over the connection, closing it in the end. What
+   * was accepted goes on when the listener stops.
+   */
+  readonly accept: (onConnection: (connection: Connection) => void) => Effect.Effect<void>
+  /** Stops listening: new clients are refused by the operating system. Idempotent. */
+  readonly stop: Effect.Effect<void>
+}
+
+/** Bytes in and out. */
+export class Transport extends Context.Service<Transport, {
+  /** Binds and listens; the scope stops it. */
+  readonly listen: (address: NetAddress.InetAddress) => Effect.Effect<Listener, ListenError, Scope.Scope>
+  /** Connects to one address; the scope closes the connection. Interruption abandons the attempt. */
+  readonly connect: (address: NetAddress.InetAddress) => Effect.Effect<Connection, DialError, Scope.Scope>
+}>()("sluice/transport/Transport") {}
