@@ -36,24 +36,31 @@ export class DialError extends Data.TaggedError("DialError")<{
   }
 }
 
+/** What a listener does with its clients. Both are called from the accept loop and must return at once. */
+export interface Accept {
+  /** Whether there is room for one more client; asked before anything is built for it. A refused one is closed. */
+  readonly admit: () => boolean
+  /** Takes the connection over, to the point of closing it. */
+  readonly accept: (connection: Connection) => void
+  /** Accepting failed (`EMFILE`); the listener goes on by itself. */
+  readonly failed: (code: string) => void
+}
+
 /** A bound, listening socket. */
 export interface Listener {
   /** The bound address; the port is the real one when 0 was asked for. */
   readonly address: NetAddress.InetAddress
-  /**
-   * Accepts until the listener stops, calling `onConnection` for each: it must
-   * return at once and take over the connection, closing it in the end. What
-   * was accepted goes on when the listener stops.
-   */
-  readonly accept: (onConnection: (connection: Connection) => void) => Effect.Effect<void>
-  /** Stops listening: new clients are refused by the operating system. Idempotent. */
+  /** Stops listening: new clients are refused by the operating system, accepted ones go on. Idempotent. */
   readonly stop: Effect.Effect<void>
 }
 
 /** Bytes in and out. */
 export class Transport extends Context.Service<Transport, {
   /** Binds and listens; the scope stops it. */
-  readonly listen: (address: NetAddress.InetAddress) => Effect.Effect<Listener, ListenError, Scope.Scope>
+  readonly listen: (
+    address: NetAddress.InetAddress,
+    accept: Accept
+  ) => Effect.Effect<Listener, ListenError, Scope.Scope>
   /** Connects to one address; the scope closes the connection. Interruption abandons the attempt. */
   readonly connect: (address: NetAddress.InetAddress) => Effect.Effect<Connection, DialError, Scope.Scope>
 }>()("sluice/transport/Transport") {}

@@ -1,0 +1,100 @@
+/** Addresses to a connection: Happy Eyeballs over all of them (RFC 8305). */
+import * as Arr from "effect/Array"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Scope from "effect/Scope"
+import type { Connection } from "./Connection.ts"
+import { DialError, Transport } from "./Transport.ts"
+
+export interface Options {
+  /** Limit for one dial, over all its addresses. Default: 10 seconds. */
+  readonly connectTimeout?: Duration.Input
+  /** Head start of each address over the next one (RFC 8305 §5). Default: 250 ms. */
+  readonly attemptDelay?: Duration.Input
+}
+
+/** The connection that won, and the address that it goes to. */
+export interface Dialed {
+  readonly connection: Connection
+  readonly address: NetAddress.InetAddress
+}
+
+type Addresses = Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
+
+/** RFC 8305 §4: families take turns, the first address's family first; within a family the order stays. */
+export const interleave = (addresses: Addresses): Addresses => {
+  const [head, ...rest] = addresses
+  const preferred = NetAddress.familyOf(head)
+  const same = rest.filter((address) => NetAddress.familyOf(address) === preferred)
+  const other = rest.filter((address) => NetAddress.familyOf(address) !== preferred)
+  return [head, ...other.flatMap((address, i) => [address, ...same.slice(i, i + 1)]), ...same.slice(other.length)]
+}
+
+export class Dialer extends Context.Service<Dialer, {
+  /** Connects to the first address that answers; the scope closes the connection. */
+  readonly dial: (
+    addresses: Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>,
+    port: number
+  ) => Effect.Effect<Dialed, DialError, Scope.Scope>
+}>()("sluice/transport/Dialer") {
+  static readonly layer = (options?: Options): Layer.Layer<Dialer, never, Transport> =>
+    Layer.effect(this, Effect.map(Transport, (transport) => make(transport, options)))
+}
+
+export const make = (transport: Transport["Service"], options?: Options): Dialer["Service"] => {
+  const connectTimeout = Duration.fromInputUnsafe(options?.connectTimeout ?? "10 seconds")
+  const attemptDelay = Duration.fromInputUnsafe(options?.attemptDelay ?? "250 millis")
+
+  const connect = (ip: NetAddress.IpAddress, port: number) => {
+    const address = NetAddress.inetAddressUnsafe(ip, port)
+    return Effect.map(transport.connect(address), (connection): Dialed => ({ connection, address }))
+  }
+
+  const race = Effect.fnUntraced(function*(addresses: Addresses, port: number) {
+    const parent = yield* Effect.scope
+    const attempts: Array<Scope.Closeable> = []
+
+    const attempt = Effect.fnUntraced(function*(ip: NetAddress.IpAddress) {
+      const scope = yield* Scope.fork(parent)
+      attempts.push(scope)
+      const dialed = yield* Effect.onError(Scope.provide(connect(ip, port), scope), () => Scope.close(scope, Exit.void))
+      return { dialed, scope }
+    })
+
+    const from = ([address, ...rest]: Addresses): ReturnType<typeof attempt> => {
+      if (!Arr.isReadonlyArrayNonEmpty(rest)) return attempt(address)
+      const failed = Latch.makeUnsafe()
+      return Effect.race(
+        Effect.tapError(attempt(address), () => failed.open),
+        failed.await.pipe(Effect.timeoutOption(attemptDelay), Effect.andThen(Effect.suspend(() => from(rest))))
+      )
+    }
+
+    const winner = yield* from(interleave(addresses))
+    // An attempt that came in just behind the winner is not interrupted any more: its connection is closed here.
+    yield* Effect.forEach(attempts, (scope) => scope === winner.scope ? Effect.void : Scope.close(scope, Exit.void))
+    return winner.dialed
+  })
+
+  const dial = Effect.fnUntraced(function*(addresses: Addresses, port: number) {
+    const attempts = addresses.length === 1 ? connect(addresses[0], port) : race(addresses, port)
+    return yield* Effect.timeoutOrElse(attempts, {
+      duration: connectTimeout,
+      orElse: () =>
+        Effect.fail(
+          new DialError({
+            reason: "TimedOut",
+            address: NetAddress.inetAddressUnsafe(addresses[0], port),
+            code: "ETIMEDOUT"
+          })
+        )
+    })
+  })
+
+  return { dial }
+}

@@ -1,0 +1,239 @@
+/**
+ * A `Transport` without sockets: listeners and connections that live in memory
+ * and in Effect's clock, so that whole sessions, their timeouts included, run
+ * under `TestClock`. `Conditions` make its network as bad as a test wants it.
+ */
+import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
+import type * as Scope from "effect/Scope"
+import { type Connection, ConnectionError } from "./Connection.ts"
+import { type Accept, DialError, type Listener, ListenError, Transport } from "./Transport.ts"
+
+/** What the network does to bytes on their way. */
+export interface Conditions {
+  /** How many of the bytes that are there the next pull gets, from 1 to `available`. Default: all. */
+  readonly split?: (available: number) => number
+  /** How long bytes that are there take to reach the pull that asks for them. Default: no time. */
+  readonly latency?: () => Duration.Duration
+  /** Runs before a dial is decided; fail it, or delay it. */
+  readonly dial?: (address: NetAddress.InetAddress) => Effect.Effect<void, DialError>
+}
+
+export interface Options {
+  /** Bytes in flight in one direction before a write waits. Default: 64 KiB. */
+  readonly capacity?: number
+  readonly conditions?: Conditions
+}
+
+/** The transport, and what a test wants to see of it. */
+export interface MemoryTransport {
+  readonly transport: Transport["Service"]
+  /** `Transport.connect` from a chosen address. */
+  readonly connectFrom: (
+    local: NetAddress.InetAddress,
+    remote: NetAddress.InetAddress
+  ) => Effect.Effect<Connection, DialError, Scope.Scope>
+  /** How many ends of connections have not been closed. */
+  readonly open: () => number
+  /** How many listeners have not been stopped. */
+  readonly listening: () => number
+}
+
+const resetError = new ConnectionError({ reason: "Reset", code: "ECONNRESET" })
+const closedError = new ConnectionError({ reason: "Closed", code: "ECONNABORTED" })
+
+/** One direction: a queue of bytes between an end that writes and an end that pulls. */
+class Pipe {
+  chunks: Array<Uint8Array> = []
+  size = 0
+  ended = false
+  /** How pulling fails, and how writing does. */
+  pullError: ConnectionError | undefined = undefined
+  writeError: ConnectionError | undefined = undefined
+  private readonly waiting = new Set<() => void>()
+
+  /** Waits until somebody changed the pipe. */
+  readonly changed: Effect.Effect<void> = Effect.callback((resume) => {
+    const wake = () => resume(Effect.void)
+    this.waiting.add(wake)
+    return Effect.sync(() => {
+      this.waiting.delete(wake)
+    })
+  })
+
+  readonly writable: Effect.Effect<void, ConnectionError> = Effect.suspend(() =>
+    this.writeError === undefined ? Effect.void : Effect.fail(this.writeError)
+  )
+
+  change(f: () => void): void {
+    f()
+    const woken = [...this.waiting]
+    this.waiting.clear()
+    for (const wake of woken) wake()
+  }
+
+  push(bytes: Uint8Array): void {
+    this.change(() => {
+      this.chunks.push(bytes.slice())
+      this.size += bytes.length
+    })
+  }
+
+  take(limit: number): Uint8Array | undefined {
+    const head = this.chunks[0]
+    if (head === undefined) return undefined
+    const taken = head.subarray(0, Math.max(1, Math.min(limit, head.length)))
+    this.change(() => {
+      this.size -= taken.length
+      if (taken.length === head.length) this.chunks.shift()
+      else this.chunks[0] = head.subarray(taken.length)
+    })
+    return taken
+  }
+}
+
+class End implements Connection {
+  readonly local: NetAddress.InetAddress
+  readonly remote: NetAddress.InetAddress
+  private readonly incoming: Pipe
+  private readonly outgoing: Pipe
+  private readonly options: Options
+  private readonly onClose: () => void
+  private closed = false
+
+  constructor(
+    addresses: { readonly local: NetAddress.InetAddress; readonly remote: NetAddress.InetAddress },
+    pipes: { readonly incoming: Pipe; readonly outgoing: Pipe },
+    options: Options,
+    onClose: () => void
+  ) {
+    this.local = addresses.local
+    this.remote = addresses.remote
+    this.incoming = pipes.incoming
+    this.outgoing = pipes.outgoing
+    this.options = options
+    this.onClose = onClose
+  }
+
+  readonly pull: Effect.Effect<Arr.NonEmptyReadonlyArray<Uint8Array>, ConnectionError | Cause.Done> = Effect.gen(
+    { self: this },
+    function*() {
+      const { latency, split } = this.options.conditions ?? {}
+      const pipe = this.incoming
+      let late = latency === undefined
+      while (true) {
+        if (pipe.pullError !== undefined) return yield* pipe.pullError
+        if (pipe.size === 0) {
+          if (pipe.ended) return yield* Cause.done()
+          yield* pipe.changed
+        } else if (!late) {
+          late = true
+          if (latency !== undefined) yield* Effect.sleep(latency())
+        } else {
+          const bytes = pipe.take(split?.(pipe.size) ?? pipe.size)
+          if (bytes !== undefined) return [bytes]
+        }
+      }
+    }
+  )
+
+  write(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
+    return Effect.gen({ self: this }, function*() {
+      const pipe = this.outgoing
+      yield* pipe.writable
+      if (bytes.length > 0) pipe.push(bytes)
+      while (pipe.size > (this.options.capacity ?? 65_536)) {
+        yield* pipe.changed
+        yield* pipe.writable
+      }
+    })
+  }
+
+  get end(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.outgoing.change(() => {
+        this.outgoing.ended = true
+        this.outgoing.writeError ??= closedError
+      })
+    })
+  }
+
+  get close(): Effect.Effect<void> {
+    return this.shut(() => {
+      this.outgoing.ended = true
+    })
+  }
+
+  get reset(): Effect.Effect<void> {
+    return this.shut(() => {
+      this.outgoing.pullError ??= resetError
+    })
+  }
+
+  private shut(leave: () => void): Effect.Effect<void> {
+    return Effect.sync(() => {
+      if (this.closed) return
+      this.closed = true
+      this.outgoing.change(() => {
+        leave()
+        this.outgoing.writeError ??= closedError
+      })
+      this.incoming.change(() => {
+        this.incoming.pullError ??= closedError
+        this.incoming.writeError ??= resetError
+        this.incoming.chunks = []
+        this.incoming.size = 0
+      })
+      this.onClose()
+    })
+  }
+}
+
+const refused = (address: NetAddress.InetAddress) => new DialError({ reason: "Refused", address, code: "ECONNREFUSED" })
+
+export const make = (options: Options = {}): MemoryTransport => {
+  const listeners = new Map<string, Accept>()
+  let lastPort = 40_000
+  let open = 0
+
+  const listen = Effect.fnUntraced(function*(address: NetAddress.InetAddress, accept: Accept) {
+    const bound = address.port === 0 ? NetAddress.inetAddressUnsafe(address.address, ++lastPort) : address
+    const key = NetAddress.formatInet(bound)
+    if (listeners.has(key)) return yield* new ListenError({ address, code: "EADDRINUSE" })
+    listeners.set(key, accept)
+    const stop = Effect.sync(() => {
+      listeners.delete(key)
+    })
+    yield* Effect.addFinalizer(() => stop)
+    const listener: Listener = { address: bound, stop }
+    return listener
+  })
+
+  const dial = Effect.fnUntraced(function*(local: NetAddress.InetAddress, remote: NetAddress.InetAddress) {
+    if (options.conditions?.dial !== undefined) yield* options.conditions.dial(remote)
+    const accept = listeners.get(NetAddress.formatInet(remote))
+    if (accept === undefined || !accept.admit()) return yield* refused(remote)
+    const [up, down] = [new Pipe(), new Pipe()]
+    const onClose = () => {
+      open--
+    }
+    open += 2
+    const near = new End({ local, remote }, { incoming: down, outgoing: up }, options, onClose)
+    accept.accept(new End({ local: remote, remote: local }, { incoming: up, outgoing: down }, options, onClose))
+    return near
+  })
+
+  const connectFrom = (local: NetAddress.InetAddress, remote: NetAddress.InetAddress) =>
+    Effect.acquireRelease(dial(local, remote), (connection) => connection.close, { interruptible: true })
+
+  const connect = (remote: NetAddress.InetAddress) =>
+    Effect.suspend(() => connectFrom(NetAddress.inetAddressUnsafe(NetAddress.ipv4Loopback, ++lastPort), remote))
+
+  return { transport: { listen, connect }, connectFrom, open: () => open, listening: () => listeners.size }
+}
+
+export const layer = (options?: Options): Layer.Layer<Transport> => Layer.sync(Transport, () => make(options).transport)

@@ -1,0 +1,258 @@
+/**
+ * A `net.Socket` as a `Connection`.
+ *
+ * One object and no closures for each connection: all sockets share their
+ * listeners, which find the connection through a property of the socket. With
+ * `onread` the socket reads into `ReadBuffers`; without it (a TLS socket,
+ * another runtime) it is read the plain way. Both keep the same promises and
+ * pass the same tests.
+ */
+import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as NetAddress from "effect/net/NetAddress"
+import type * as Net from "node:net"
+import { type Connection, ConnectionError } from "./Connection.ts"
+import * as ReadBuffers from "./ReadBuffers.ts"
+
+type Chunk = Arr.NonEmptyReadonlyArray<Uint8Array>
+type PullExit = Exit.Exit<Chunk, ConnectionError | Cause.Done>
+
+const owner: unique symbol = Symbol("sluice/NodeConnection")
+
+interface OwnedSocket extends Net.Socket {
+  [owner]: NodeConnection
+}
+
+export class NodeConnection implements Connection {
+  readonly socket: Net.Socket
+  /** The waiting pull. */
+  private reader: ((exit: PullExit) => void) | undefined = undefined
+  /** The write that waits for the operating system to take its bytes. */
+  private writer: ((exit: Exit.Exit<void, ConnectionError>) => void) | undefined = undefined
+  /** Bytes that came when nobody waited: a pull was interrupted in the meantime. */
+  private pending: Uint8Array | undefined = undefined
+  private lease: Uint8Array | undefined = undefined
+  /** How reading or writing fails from now on. */
+  private failure: ConnectionError | undefined = undefined
+  private ended = false
+  private readonly plain: boolean
+
+  /** Takes a socket over. `plain`: it was not opened with `onread`. */
+  constructor(socket: Net.Socket, plain: boolean) {
+    this.socket = socket
+    this.plain = plain // One hidden property instead of a closure for each listener.
+    ;(socket as OwnedSocket)[owner] = this
+    socket.on("end", onEnd)
+    socket.on("error", onError)
+    socket.on("close", onClose)
+    socket.on("drain", onDrain)
+    if (plain) socket.on("readable", onReadable)
+  }
+
+  get local(): NetAddress.InetAddress | undefined {
+    return inetAddress(this.socket.localAddress, this.socket.localPort)
+  }
+
+  get remote(): NetAddress.InetAddress | undefined {
+    return inetAddress(this.socket.remoteAddress, this.socket.remotePort)
+  }
+
+  readonly pull: Effect.Effect<Chunk, ConnectionError | Cause.Done> = Effect.callback((resume) => {
+    const ready = this.poll()
+    if (ready !== undefined) return resume(ready)
+    this.reader = resume
+    if (!this.plain) this.socket._read(0)
+    return this.abandonPull ??= Effect.sync(() => {
+      this.reader = undefined
+    })
+  })
+
+  private abandonPull: Effect.Effect<void> | undefined = undefined
+
+  write(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
+    return Effect.suspend(() => {
+      if (this.failure !== undefined) return Effect.fail(this.failure)
+      if (this.plain) return this.writePlain(bytes)
+      // With a high-water mark of 0, `true` means that all of it has gone out.
+      return this.socket.write(bytes) ? Effect.void : this.flush()
+    })
+  }
+
+  private flush(): Effect.Effect<void, ConnectionError> {
+    // No drain follows on a socket that is gone: waiting for one would be for ever.
+    if (this.socket.destroyed || this.socket.writableEnded) return Effect.fail(this.failure ?? closed)
+    if (this.socket.writableLength === 0) return Effect.void
+    return Effect.callback((resume) => {
+      this.writer = resume
+      return Effect.sync(() => {
+        this.writer = undefined
+      })
+    })
+  }
+
+  private writePlain(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
+    return Effect.callback((resume) => {
+      this.socket.write(bytes, (error) => {
+        resume(error ? Effect.fail(this.failure ?? connectionError(error)) : Effect.void)
+      })
+    })
+  }
+
+  get end(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.socket.end()
+    })
+  }
+
+  get close(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.release(closed)
+      this.socket.destroy()
+    })
+  }
+
+  get reset(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.release(closed)
+      this.socket.resetAndDestroy()
+    })
+  }
+
+  /** The result of a pull that needs no waiting. */
+  private poll(): PullExit | undefined {
+    const bytes = this.pending ?? (this.plain ? (this.socket.read() as Uint8Array | null) : undefined)
+    if (bytes !== undefined && bytes !== null) {
+      this.pending = undefined
+      return Exit.succeed([bytes])
+    }
+    if (this.ended) return done
+    return this.failure === undefined ? undefined : Exit.fail(this.failure)
+  }
+
+  /** Bytes have been read. Returns whether to read on. */
+  received(size: number, buffer: Uint8Array): boolean {
+    const own = this.lease
+    let bytes: Uint8Array
+    let next = ReadBuffers.shared
+    if (buffer === own && size >= ReadBuffers.leaseWorthwhile && this.reader !== undefined) {
+      bytes = buffer.subarray(0, size)
+      next = own
+    } else {
+      bytes = Buffer.from(buffer.subarray(0, size))
+      if (own !== undefined) {
+        this.lease = undefined
+        ReadBuffers.give(own)
+      } else if (size === ReadBuffers.sharedSize) {
+        this.lease = ReadBuffers.take()
+        next = this.lease ?? next
+      }
+    }
+    const resume = this.reader
+    if (resume === undefined) {
+      this.pending = bytes
+    } else {
+      this.reader = undefined
+      resume(Exit.succeed([bytes]))
+    }
+    // Set last: what the fiber did meanwhile may have opened sockets, which asked for a buffer too.
+    nextBuffer = next
+    return this.reader !== undefined
+  }
+
+  /** The peer's FIN. */
+  finished(): void {
+    this.ended = true
+    this.settleReader(done)
+  }
+
+  /** Room for more, or the end of it all. */
+  drained(): void {
+    const resume = this.writer
+    this.writer = undefined
+    resume?.(Exit.void)
+  }
+
+  readable(): void {
+    if (this.reader === undefined) return
+    const ready = this.poll()
+    if (ready !== undefined) this.settleReader(ready)
+  }
+
+  /** Nothing more will come or go: whoever waits is told. */
+  release(failure: ConnectionError): void {
+    this.failure ??= failure
+    if (this.lease !== undefined) {
+      // Only a waiting pull proves that nobody writes from the buffer any more.
+      if (this.reader === undefined) ReadBuffers.drop()
+      else ReadBuffers.give(this.lease)
+      this.lease = undefined
+    }
+    this.settleReader(this.ended ? done : Exit.fail(this.failure))
+    const resume = this.writer
+    this.writer = undefined
+    resume?.(Exit.fail(this.failure))
+  }
+
+  private settleReader(exit: PullExit): void {
+    const resume = this.reader
+    this.reader = undefined
+    resume?.(exit)
+  }
+}
+
+const closed = new ConnectionError({ reason: "Closed", code: "ECONNABORTED" })
+const done: PullExit = Exit.fail(Cause.Done())
+
+const resets = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "ECONNABORTED"])
+
+/** From a Node error event. */
+const connectionError = (error: Error & { readonly code?: string }): ConnectionError => {
+  const code = error.code ?? "EUNKNOWN"
+  return new ConnectionError({ reason: resets.has(code) ? "Reset" : "Failed", code })
+}
+
+const inetAddress = (address: string | undefined, port: number | undefined): NetAddress.InetAddress | undefined => {
+  if (address === undefined || port === undefined) return undefined
+  const zone = address.indexOf("%")
+  return NetAddress.toCanonical(
+    NetAddress.inetAddressFromIpStringUnsafe(zone === -1 ? address : address.slice(0, zone), port)
+  )
+}
+
+function onEnd(this: Net.Socket): void {
+  ;(this as OwnedSocket)[owner].finished()
+}
+
+function onError(this: Net.Socket, error: Error): void {
+  ;(this as OwnedSocket)[owner].release(connectionError(error))
+}
+
+function onClose(this: Net.Socket): void {
+  ;(this as OwnedSocket)[owner].release(closed)
+}
+
+function onDrain(this: Net.Socket): void {
+  ;(this as OwnedSocket)[owner].drained()
+}
+
+function onReadable(this: Net.Socket): void {
+  ;(this as OwnedSocket)[owner].readable()
+}
+
+/** The buffer for the next read of the socket whose callback is running. */
+let nextBuffer = ReadBuffers.shared
+
+/** The `onread` option of every socket: Node asks for a buffer when it opens one and after each read. */
+export const onread: Net.OnReadOpts = {
+  buffer: () => {
+    const buffer = nextBuffer
+    nextBuffer = ReadBuffers.shared
+    return buffer
+  },
+  callback(this: unknown, size, buffer) {
+    // Node calls it on the socket; its types don't say so.
+    return (this as OwnedSocket)[owner].received(size, buffer as Uint8Array)
+  }
+}

@@ -1,0 +1,138 @@
+/** The `Transport` of Node's TCP sockets. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Net from "node:net"
+import { getSystemErrorName } from "node:util"
+import { NodeConnection, onread } from "./NodeConnection.ts"
+import { type Accept, DialError, type Listener, ListenError, Transport } from "./Transport.ts"
+
+export interface Options {
+  /** Silence after which the kernel asks whether the peer is still there. Default: 1 minute. */
+  readonly keepAlive?: Duration.Input
+  /** Length of the kernel's queue of connections that wait for accept (listen(2)). Default: 4096. */
+  readonly backlog?: number
+  /** Read the plain way, into a fresh buffer for each chunk, as where `onread` is missing. Default: `false`. */
+  readonly plainReads?: boolean
+}
+
+/** The part of libuv's TCP handle that accepting without a second `net.Socket` needs. */
+interface TcpHandle {
+  onconnection?: (status: number, client: TcpHandle | undefined) => void
+  close(): void
+}
+
+/** How the socket for an accepted handle is made; `as object`, since the types leave most of these options out. */
+const socketOptions = (handle: TcpHandle): Net.SocketConstructorOpts =>
+  ({ handle, allowHalfOpen: true, manualStart: true, writableHighWaterMark: 0, onread }) as object
+
+const dialReasons: Readonly<Record<string, DialError["reason"]>> = {
+  ECONNREFUSED: "Refused",
+  ECONNRESET: "Refused",
+  EHOSTUNREACH: "HostUnreachable",
+  EHOSTDOWN: "HostUnreachable",
+  ENETUNREACH: "NetworkUnreachable",
+  ENETDOWN: "NetworkUnreachable",
+  // No route of that family: `connect` to IPv6 on a host that has none.
+  EADDRNOTAVAIL: "NetworkUnreachable",
+  EAFNOSUPPORT: "NetworkUnreachable",
+  ETIMEDOUT: "TimedOut"
+}
+
+const errorCode = (error: unknown): string =>
+  typeof error === "object" && error !== null && "code" in error ? String(error.code) : "EUNKNOWN"
+
+export const make = (options?: Options): Transport["Service"] => {
+  const plain = options?.plainReads ?? false
+  const keepAliveDelay = Duration.toMillis(options?.keepAlive ?? "1 minute")
+  const backlog = options?.backlog ?? 4096
+
+  const prepare = (socket: Net.Socket, plain: boolean): NodeConnection => {
+    socket.setNoDelay(true)
+    socket.setKeepAlive(true, keepAliveDelay)
+    return new NodeConnection(socket, plain)
+  }
+
+  /**
+   * Node builds a `net.Socket` for each client before it says so, and it can't be
+   * opened with `onread`. Taking the handle from the listener instead saves the
+   * second socket, and refusing a client then costs no socket at all.
+   */
+  const takeHandles = (server: Net.Server, accept: Accept): void => {
+    // `_handle` is not in the types; where a runtime has none, the plain way below still works.
+    const handle = (server as { readonly _handle?: TcpHandle })._handle
+    if (plain || handle?.onconnection === undefined) return
+    handle.onconnection = (status, client) => {
+      if (client === undefined || status !== 0) return accept.failed(getSystemErrorName(status))
+      if (!accept.admit()) return client.close()
+      accept.accept(prepare(new Net.Socket(socketOptions(client)), false))
+    }
+  }
+
+  const listen = Effect.fn("Transport.listen")(function*(address: NetAddress.InetAddress, accept: Accept) {
+    const server = yield* Effect.acquireRelease(
+      Effect.sync(() => Net.createServer({ allowHalfOpen: true, pauseOnConnect: true })),
+      (server) => Effect.sync(() => server.close())
+    )
+    server.on("connection", (socket) => {
+      if (accept.admit()) accept.accept(prepare(socket, true))
+      else socket.destroy()
+    })
+    yield* Effect.callback<void, ListenError>((resume) => {
+      server.once("error", (error) => resume(Effect.fail(new ListenError({ address, code: errorCode(error) }))))
+      server.listen({ host: NetAddress.formatHost(address), port: address.port, backlog }, () => {
+        server.removeAllListeners("error")
+        server.on("error", (error) => accept.failed(errorCode(error)))
+        takeHandles(server, accept)
+        resume(Effect.void)
+      })
+    })
+    const bound = server.address()
+    const listener: Listener = {
+      // A TCP server's address is never a string: that is for pipes.
+      address: typeof bound === "object" && bound !== null
+        ? NetAddress.inetAddressFromIpStringUnsafe(bound.address, bound.port)
+        : address,
+      stop: Effect.sync(() => {
+        server.close()
+      })
+    }
+    return listener
+  })
+
+  const connect = (address: NetAddress.InetAddress) =>
+    Effect.acquireRelease(dial(address), (connection) => connection.close, { interruptible: true })
+
+  const dial = (address: NetAddress.InetAddress): Effect.Effect<NodeConnection, DialError> =>
+    Effect.callback((resume) => {
+      const socket = Net.connect({
+        host: NetAddress.formatHost(address),
+        port: address.port,
+        allowHalfOpen: true,
+        autoSelectFamily: false,
+        // Not in the types of `connect`, which hands its options to the socket's constructor.
+        ...({ writableHighWaterMark: plain ? undefined : 0 } as object),
+        ...(plain ? undefined : { onread })
+      })
+      // Nothing is read before somebody pulls.
+      socket.pause()
+      const failed = (error: Error) => {
+        const code = errorCode(error)
+        resume(Effect.fail(new DialError({ reason: dialReasons[code] ?? "Unknown", address, code })))
+      }
+      socket.once("error", failed)
+      socket.once("connect", () => {
+        socket.off("error", failed)
+        resume(Effect.succeed(prepare(socket, plain)))
+      })
+      return Effect.sync(() => {
+        socket.destroy()
+      })
+    })
+
+  return { listen, connect }
+}
+
+/** Node's TCP sockets, with keepalive and no-delay on, read as `NodeConnection` says. */
+export const layer = (options?: Options): Layer.Layer<Transport> => Layer.sync(Transport, () => make(options))
