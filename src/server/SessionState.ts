@@ -1,0 +1,120 @@
+/** What is known of one session while it runs, and when it has run out of time. */
+import type * as Fiber from "effect/Fiber"
+import * as Host from "effect/net/Host"
+import * as NetAddress from "effect/net/NetAddress"
+import type { Connection } from "../transport/Connection.ts"
+import type { ConnectionRecord } from "./ConnectionLog.ts"
+import type { Deadline, Deadlines } from "./Deadlines.ts"
+
+/** How far a session has come. */
+export type Phase = "handshake" | "dial" | "relay" | "half-closed" | "closing"
+
+/** Limits of a session, in milliseconds; 0 means none. */
+export interface Timeouts {
+  readonly handshake: number
+  readonly idle: number
+  readonly halfClose: number
+  /** How long a refused client may take to read the refusal. */
+  readonly linger: number
+}
+
+/** A session at one moment. */
+export interface SessionInfo extends Omit<ConnectionRecord, "reason"> {
+  readonly phase: Phase
+}
+
+/** The state of one session. Plain fields, since ten thousand of them are alive at once. */
+export class SessionState implements Deadline {
+  readonly id: number
+  readonly client: Connection
+  readonly remote: NetAddress.InetAddress | undefined
+  readonly startedAt: number
+  private readonly deadlines: Deadlines
+  private readonly timeouts: Timeouts
+  fiber: Fiber.Fiber<void> | undefined = undefined
+  phase: Phase = "handshake"
+  user: string | undefined = undefined
+  destination: Host.HostPort | undefined = undefined
+  address: NetAddress.InetAddress | undefined = undefined
+  reply: number | undefined = undefined
+  /** Why it ended: the first reason is the true one. */
+  reason: string | undefined = undefined
+  bytesUp = 0
+  bytesDown = 0
+  private activeAt: number
+  due = 0
+  place = -1
+
+  constructor(id: number, client: Connection, deadlines: Deadlines, timeouts: Timeouts) {
+    this.id = id
+    this.client = client
+    this.remote = client.remote
+    this.deadlines = deadlines
+    this.timeouts = timeouts
+    this.startedAt = deadlines.now()
+    this.activeAt = this.startedAt
+    this.enter("handshake")
+  }
+
+  /** Goes on to a phase, under that phase's limit. */
+  enter(phase: Phase): void {
+    this.phase = phase
+    this.activeAt = this.deadlines.now()
+    const limit = this.limit
+    if (limit > 0) this.deadlines.set(this, this.activeAt + limit)
+    else this.deadlines.clear(this)
+  }
+
+  /** Payload has moved. */
+  moved(direction: "up" | "down", bytes: number): void {
+    if (direction === "up") this.bytesUp += bytes
+    else this.bytesDown += bytes
+    this.activeAt = this.deadlines.now()
+  }
+
+  /** Milliseconds that this phase may last: without traffic, where there is any to be had. */
+  private get limit(): number {
+    const { halfClose, handshake, idle, linger } = this.timeouts
+    switch (this.phase) {
+      case "handshake":
+        return handshake
+      case "dial":
+        // The resolver and the dialer have limits of their own.
+        return 0
+      case "relay":
+        return idle
+      case "half-closed":
+        return idle === 0 || halfClose === 0 ? Math.max(idle, halfClose) : Math.min(idle, halfClose)
+      case "closing":
+        return linger
+    }
+  }
+
+  expire(now: number): number | undefined {
+    const due = this.activeAt + this.limit
+    if (now < due) return due
+    this.stop(this.phase === "relay" ? "idle timeout" : `${this.phase} timeout`)
+    return undefined
+  }
+
+  /** Ends it for a reason, without waiting. */
+  stop(reason: string): void {
+    this.reason ??= reason
+    this.fiber?.interruptUnsafe()
+  }
+
+  get info(): SessionInfo {
+    return {
+      id: this.id,
+      phase: this.phase,
+      client: this.remote && NetAddress.formatInet(this.remote),
+      user: this.user,
+      destination: this.destination && Host.formatHostPort(this.destination),
+      address: this.address && NetAddress.formatInet(this.address),
+      reply: this.reply,
+      bytesUp: this.bytesUp,
+      bytesDown: this.bytesDown,
+      duration: this.deadlines.now() - this.startedAt
+    }
+  }
+}

@@ -1,0 +1,69 @@
+/** The connections that are being served: to look at, and to end. */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import type { SessionInfo, SessionState } from "./SessionState.ts"
+
+export class Sessions extends Context.Service<Sessions, {
+  /** How many there are. */
+  readonly count: Effect.Effect<number>
+  /** All of them, oldest first. */
+  readonly list: Effect.Effect<ReadonlyArray<SessionInfo>>
+  readonly get: (id: number) => Effect.Effect<Option.Option<SessionInfo>>
+  /** Ends one, and waits until both its sockets are closed; `false` when there is none of that id. */
+  readonly interrupt: (id: number) => Effect.Effect<boolean>
+}>()("sluice/server/Sessions") {}
+
+/** The registry behind the service. */
+export class Registry {
+  readonly running = new Map<number, SessionState>()
+  private readonly idle = new Set<() => void>()
+  private lastId = 0
+
+  nextId(): number {
+    return ++this.lastId
+  }
+
+  add(session: SessionState, fiber: Fiber.Fiber<void>): void {
+    session.fiber = fiber
+    this.running.set(session.id, session)
+    fiber.addObserver(() => {
+      this.running.delete(session.id)
+      if (this.running.size > 0) return
+      for (const resume of this.idle) resume()
+      this.idle.clear()
+    })
+  }
+
+  /** Until none is running. */
+  readonly awaitEmpty: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.running.size === 0) return resume(Effect.void)
+    const wake = () => resume(Effect.void)
+    this.idle.add(wake)
+    return Effect.sync(() => {
+      this.idle.delete(wake)
+    })
+  })
+
+  /** Ends all, and waits for it. */
+  stopAll(reason: string): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      for (const session of this.running.values()) session.stop(reason)
+      return this.awaitEmpty
+    })
+  }
+
+  readonly service: Sessions["Service"] = {
+    count: Effect.sync(() => this.running.size),
+    list: Effect.sync(() => [...this.running.values()].map((session) => session.info)),
+    get: (id) => Effect.sync(() => Option.map(Option.fromUndefinedOr(this.running.get(id)), (session) => session.info)),
+    interrupt: Effect.fn("Sessions.interrupt")({ self: this }, function*(this: Registry, id: number) {
+      const session = this.running.get(id)
+      if (session?.fiber === undefined) return false
+      session.stop("interrupted")
+      yield* Fiber.await(session.fiber)
+      return true
+    })
+  }
+}
