@@ -1,0 +1,107 @@
+import { assert, describe, it } from "@effect/vitest"
+import type * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as NetAddress from "effect/net/NetAddress"
+import * as TestClock from "effect/testing/TestClock"
+import * as Dialer from "../../src/transport/Dialer.ts"
+import * as MemoryTransport from "../../src/transport/MemoryTransport.ts"
+import { DialError } from "../../src/transport/Transport.ts"
+
+const ip = NetAddress.ipFromStringUnsafe
+const ips = (...[first, ...rest]: Arr.NonEmptyReadonlyArray<string>) =>
+  [ip(first), ...rest.map(ip)] as const satisfies Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
+
+const accept = { admit: () => true, accept: () => {}, failed: () => {} }
+
+/** A network in which addresses ending in `hang` never answer and all but the listening ones refuse. */
+const network = Effect.fnUntraced(function*(listening: ReadonlyArray<string>, hanging: ReadonlyArray<string>) {
+  const dialed: Array<string> = []
+  const memory = MemoryTransport.make({
+    conditions: {
+      dial: (address) =>
+        Effect.suspend(() => {
+          const host = NetAddress.formatIp(address.address)
+          dialed.push(host)
+          return hanging.includes(host) ? Effect.never : Effect.void
+        })
+    }
+  })
+  for (const host of listening) yield* memory.transport.listen(NetAddress.inetAddressUnsafe(ip(host), 80), accept)
+  return { dialed, memory, dialer: Dialer.make(memory.transport) }
+})
+
+describe("interleave", () => {
+  it("lets the families take turns and keeps each one's order", () => {
+    const order = (...list: Arr.NonEmptyReadonlyArray<string>) =>
+      Dialer.interleave(ips(...list)).map(NetAddress.formatIp)
+    assert.deepStrictEqual(order("::1", "::2", "::3", "1.1.1.1", "2.2.2.2"), [
+      "::1",
+      "1.1.1.1",
+      "::2",
+      "2.2.2.2",
+      "::3"
+    ])
+    assert.deepStrictEqual(order("1.1.1.1", "2.2.2.2", "::1"), ["1.1.1.1", "::1", "2.2.2.2"])
+    assert.deepStrictEqual(order("1.1.1.1", "::1", "::2", "::3"), ["1.1.1.1", "::1", "::2", "::3"])
+    assert.deepStrictEqual(order("::1"), ["::1"])
+  })
+})
+
+describe("Dialer", () => {
+  it.effect("goes on at once when an address refuses", () =>
+    Effect.gen(function*() {
+      const { dialed, dialer } = yield* network(["127.0.0.1"], [])
+      const { address } = yield* dialer.dial(ips("::1", "::2", "127.0.0.1"), 80)
+      assert.strictEqual(NetAddress.formatInet(address), "127.0.0.1:80")
+      assert.deepStrictEqual(dialed, ["::1", "127.0.0.1"])
+    }))
+
+  it.effect("gives each address a head start of 250 ms, and closes all attempts but the winner's", () =>
+    Effect.gen(function*() {
+      const { dialed, dialer, memory } = yield* network(["192.0.2.1"], ["2001:db8::1", "192.0.2.9"])
+      yield* Effect.scoped(Effect.gen(function*() {
+        const dial = yield* Effect.forkChild(dialer.dial(ips("2001:db8::1", "192.0.2.9", "192.0.2.1"), 80))
+        yield* TestClock.adjust(249)
+        assert.deepStrictEqual(dialed, ["2001:db8::1"])
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual(dialed, ["2001:db8::1", "192.0.2.9"])
+        yield* TestClock.adjust(250)
+        const { address } = yield* Fiber.join(dial)
+        assert.strictEqual(NetAddress.formatInet(address), "192.0.2.1:80")
+        assert.strictEqual(memory.open(), 2)
+      }))
+      // The accepting end is the test's own; the dialled one closed with its scope.
+      assert.strictEqual(memory.open(), 1)
+    }))
+
+  it.effect("fails with the first failure when no address answers", () =>
+    Effect.gen(function*() {
+      const { dialer } = yield* network([], [])
+      const error = yield* Effect.flip(dialer.dial(ips("::1", "127.0.0.1"), 80))
+      assert.deepStrictEqual([error.reason, NetAddress.formatInet(error.address)], ["Refused", "[::1]:80"])
+    }))
+
+  it.effect("times out over all addresses together, to the millisecond", () =>
+    Effect.gen(function*() {
+      const { dialer } = yield* network([], ["192.0.2.1", "192.0.2.2"])
+      for (const addresses of [ips("192.0.2.1"), ips("192.0.2.1", "192.0.2.2")]) {
+        const dial = yield* Effect.forkChild(Effect.flip(dialer.dial(addresses, 80)))
+        yield* TestClock.adjust("9999 millis")
+        assert.isUndefined(dial.pollUnsafe())
+        yield* TestClock.adjust(1)
+        const error = yield* Fiber.join(dial)
+        assert.instanceOf(error, DialError)
+        assert.strictEqual(error.reason, "TimedOut")
+      }
+    }))
+
+  it.effect("abandons its attempts when it is interrupted", () =>
+    Effect.gen(function*() {
+      const { dialer, memory } = yield* network([], ["192.0.2.1", "192.0.2.2"])
+      const dial = yield* Effect.forkChild(dialer.dial(ips("192.0.2.1", "192.0.2.2"), 80))
+      yield* TestClock.adjust(300)
+      yield* Fiber.interrupt(dial)
+      assert.strictEqual(memory.open(), 0)
+    }))
+})
