@@ -77,20 +77,19 @@ const wordsOf = (address: NetAddress.IpAddress): Words => {
   return [(a << 16) | b, (c << 16) | d, (e << 16) | f, (g << 16) | h]
 }
 
-const rangeOf = (network: IpNetwork.IpNetwork, rule: string): Range => {
-  const words = wordsOf(network.address)
-  // `::ffff:10.0.0.0/104` is 10.0.0.0/8; a wider prefix reaches beyond the mapped addresses and stays IPv6.
-  const isMapped = words.length === 1 && NetAddress.isIpv6Address(network.address)
-  if (isMapped && network.prefixLength < 96) return { words: [0, 0, 0xffff, 0], mask: maskOf(4, 96), rule }
-  return { words, mask: maskOf(words.length, isMapped ? network.prefixLength - 96 : network.prefixLength), rule }
-}
-
 const maskOf = (length: number, prefixLength: number): Words =>
   Array.from({ length }, (_, index) => {
     const bits = Math.min(32, Math.max(0, prefixLength - 32 * index))
     // A shift by 32 is a shift by 0.
     return bits === 0 ? 0 : -1 << (32 - bits)
   })
+
+const rangeOf = (network: IpNetwork.IpNetwork, rule: string): Range => {
+  const words = wordsOf(network.address)
+  // `::ffff:10.0.0.0/104` is 10.0.0.0/8. A shorter prefix than 96 has no mapped address as its first, so stays IPv6.
+  const skipped = NetAddress.width(network.address) - 32 * words.length
+  return { words, mask: maskOf(words.length, network.prefixLength - skipped), rule }
+}
 
 const contains = (range: Range, words: Words): boolean =>
   range.words.length === words.length &&
