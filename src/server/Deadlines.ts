@@ -108,13 +108,16 @@ export const make: Effect.Effect<Deadlines, never, Scope.Scope> = Effect.gen(fun
     }
   })
 
-  yield* Effect.forkScoped(Effect.forever(Effect.suspend(() => {
-    expireDue(clock.currentTimeMillisUnsafe())
-    sleepingUntil = heap[0]?.due ?? Infinity
-    return sleepingUntil === Infinity
-      ? nap
-      : Effect.raceFirst(nap, Effect.sleep(sleepingUntil - clock.currentTimeMillisUnsafe()))
-  })), { startImmediately: true })
+  yield* Effect.forkScoped(
+    Effect.forever(Effect.suspend(() => {
+      expireDue(clock.currentTimeMillisUnsafe())
+      sleepingUntil = heap[0]?.due ?? Infinity
+      return sleepingUntil === Infinity
+        ? nap
+        : Effect.raceFirst(nap, Effect.sleep(sleepingUntil - clock.currentTimeMillisUnsafe()))
+    })),
+    { startImmediately: true }
+  )
 
   return { now: () => clock.currentTimeMillisUnsafe(), set, clear, size: () => heap.length }
 })

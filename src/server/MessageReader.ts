@@ -1,7 +1,9 @@
 /** Whole protocol messages from a connection, and what came behind the last one. */
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Codec } from "../protocol/Codec.ts"
-import type { Connection } from "../transport/Connection.ts"
+import type { ProtocolError } from "../protocol/ProtocolError.ts"
+import type { Connection, ConnectionError } from "../transport/Connection.ts"
 
 const nothing = new Uint8Array(0)
 
@@ -17,22 +19,25 @@ export class MessageReader {
    * The next message, however its bytes are split. Holds one incomplete message
    * and one read at most, so a client can't make it grow.
    */
-  readonly read = Effect.fnUntraced({ self: this }, function*<A>(this: MessageReader, codec: Codec<A>) {
-    while (true) {
+  read<A>(codec: Codec<A>): Effect.Effect<A, ProtocolError | ConnectionError | Cause.Done> {
+    return Effect.suspend(() => {
       const decoded = codec.decode(this.bytes)
-      if (decoded._tag === "Done") {
-        this.bytes = this.bytes.subarray(decoded.size)
-        return decoded.value
-      }
-      if (decoded._tag === "Failed") return yield* decoded.error
-      const [chunk] = yield* this.connection.pull
+      if (decoded._tag === "Failed") return Effect.fail(decoded.error)
+      if (decoded._tag === "More") return Effect.andThen(this.readMore, this.read(codec))
+      this.bytes = this.bytes.subarray(decoded.size)
+      return Effect.succeed(decoded.value)
+    })
+  }
+
+  private get readMore() {
+    return Effect.map(this.connection.pull, ([chunk]) => {
       this.bytes = this.bytes.length === 0 ? chunk.slice() : Buffer.concat([this.bytes, chunk])
-    }
-  })
+    })
+  }
 
   /** The bytes behind the last message: the client did not wait for our answer. Gives them up. */
   takeRest(): Uint8Array {
-    const rest = this.bytes
+    const rest = this.bytes.length === 0 ? nothing : this.bytes
     this.bytes = nothing
     return rest
   }

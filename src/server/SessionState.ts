@@ -5,6 +5,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import type { Connection } from "../transport/Connection.ts"
 import type { ConnectionRecord } from "./ConnectionLog.ts"
 import type { Deadline, Deadlines } from "./Deadlines.ts"
+import type { Direction, Observer } from "./Relay.ts"
 
 /** How far a session has come. */
 export type Phase = "handshake" | "dial" | "relay" | "half-closed" | "closing"
@@ -24,7 +25,7 @@ export interface SessionInfo extends Omit<ConnectionRecord, "reason"> {
 }
 
 /** The state of one session. Plain fields, since ten thousand of them are alive at once. */
-export class SessionState implements Deadline {
+export class SessionState implements Deadline, Observer {
   readonly id: number
   readonly client: Connection
   readonly remote: NetAddress.InetAddress | undefined
@@ -66,10 +67,19 @@ export class SessionState implements Deadline {
   }
 
   /** Payload has moved. */
-  moved(direction: "up" | "down", bytes: number): void {
+  moved(direction: Direction, bytes: number): void {
     if (direction === "up") this.bytesUp += bytes
     else this.bytesDown += bytes
     this.activeAt = this.deadlines.now()
+  }
+
+  halfClosed(): void {
+    this.enter("half-closed")
+  }
+
+  /** It has ended, and can't expire any more. */
+  leave(): void {
+    this.deadlines.clear(this)
   }
 
   /** Milliseconds that this phase may last: without traffic, where there is any to be had. */

@@ -34,6 +34,8 @@ export interface Connection {
   readonly local: NetAddress.InetAddress | undefined
   /** The peer's address; `undefined` when the socket was gone before it could be read. */
   readonly remote: NetAddress.InetAddress | undefined
+  /** How it failed, once it has. */
+  readonly failure: ConnectionError | undefined
   /**
    * The next bytes: one non-empty view, **valid only until the next pull**,
    * since transports read into buffers that they use again. Not pulling is

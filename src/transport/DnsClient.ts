@@ -64,7 +64,7 @@ const reasonOf = (code: string): ResolveError["reason"] =>
     ? "TimedOut"
     : "Failed"
 
-/** c-ares is handed the root, and answers for it, in place of a name whose Punycode decodes to nothing valid. */
+/** Node 20 asks for the root in place of a name whose Punycode is invalid, and takes the answer for the name's. */
 const isBadPunycode = (name: string): boolean => name.includes("xn--") && Url.domainToASCII(name) === ""
 
 const severity = { NotFound: 0, TimedOut: 1, Failed: 2 } as const

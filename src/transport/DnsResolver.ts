@@ -68,11 +68,17 @@ const isLocalhost = (name: string): boolean => name === "localhost" || name.ends
 
 const loopback = [NetAddress.ipv6Loopback, NetAddress.ipv4Loopback] as const
 
-const ipv6First = Arr.sortWith(NetAddress.width, Order.flip(Order.Number))
+const ipv6First = (
+  addresses: Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
+): Arr.NonEmptyReadonlyArray<NetAddress.IpAddress> =>
+  Arr.sortWith(addresses, NetAddress.width, Order.flip(Order.Number))
 
-/** How long to try one server when `resolv.conf` does not say: so that a limit has room for several tries. */
+/**
+ * Milliseconds for the first try of a server: a limit must have room for several. Node looks at its queries
+ * only once in each such time, so that it may be up to twice as long.
+ */
 const tryTimeout = (conf: ResolvConf.ResolvConf, limit: number): number =>
-  Math.max(1, Math.floor(conf.timeout === undefined ? Math.min(1000, limit / 4) : Math.min(conf.timeout * 1000, limit)))
+  Math.max(1, Math.floor(conf.timeout === undefined ? Math.min(750, limit / 6) : Math.min(conf.timeout * 1000, limit)))
 
 const make = Effect.fnUntraced(function*(options: Options) {
   const servers = (options.servers ?? []).map((server) =>
@@ -91,7 +97,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     const target: DnsClient.Servers = {
       addresses: servers.length > 0 ? servers : conf.servers,
       tryTimeout: tryTimeout(conf, Duration.toMillis(timeout)),
-      tries: conf.attempts ?? 3
+      tries: conf.attempts ?? 4
     }
     let error = new ResolveError({ reason: "NotFound", name, code: Dns.NOTFOUND })
     for (const candidate of ResolvConf.candidates(conf, name)) {

@@ -105,6 +105,10 @@ class End implements Connection {
   private readonly onClose: () => void
   private closed = false
 
+  get failure(): ConnectionError | undefined {
+    return this.incoming.pullError ?? (this.outgoing.writeError === closedError ? undefined : this.outgoing.writeError)
+  }
+
   constructor(
     addresses: { readonly local: NetAddress.InetAddress; readonly remote: NetAddress.InetAddress },
     pipes: { readonly incoming: Pipe; readonly outgoing: Pipe },

@@ -35,7 +35,7 @@ export class NodeConnection implements Connection {
   private pending: Uint8Array | undefined = undefined
   private lease: Uint8Array | undefined = undefined
   /** How reading or writing fails from now on. */
-  private failure: ConnectionError | undefined = undefined
+  failure: ConnectionError | undefined = undefined
   private ended = false
   private readonly plain: boolean
 

@@ -12,6 +12,8 @@ export interface RawClient {
   readonly read: (size: number) => Effect.Effect<Buffer, ClientError>
   /** Everything up to the end of stream. */
   readonly readToEnd: Effect.Effect<Buffer, ClientError>
+  /** Everything up to the end of stream, piece by piece, kept nowhere. */
+  readonly readEach: (each: (bytes: Buffer) => void) => Effect.Effect<void, ClientError>
   /** Half-closes. */
   readonly end: Effect.Effect<void>
   readonly reset: Effect.Effect<void>
@@ -105,15 +107,16 @@ const fromSocket = (socket: Net.Socket): RawClient => {
       return failure === undefined ? undefined : Effect.fail(failure)
     })
 
-  const readToEnd = Effect.suspend(() => {
-    const parts: Array<Buffer> = []
-    return until<Buffer>(() => {
-      for (let part = socket.read() as Buffer | null; part !== null; part = socket.read() as Buffer | null) {
-        parts.push(part)
-      }
-      if (ended) return Effect.succeed(Buffer.concat(parts))
+  const readEach = (each: (bytes: Buffer) => void) =>
+    until<void>(() => {
+      for (let part = socket.read() as Buffer | null; part !== null; part = socket.read() as Buffer | null) each(part)
+      if (ended) return Effect.void
       return failure === undefined ? undefined : Effect.fail(failure)
     })
+
+  const readToEnd = Effect.suspend(() => {
+    const parts: Array<Buffer> = []
+    return Effect.map(readEach((part) => parts.push(part)), () => Buffer.concat(parts))
   })
 
   return {
@@ -124,6 +127,7 @@ const fromSocket = (socket: Net.Socket): RawClient => {
       }),
     read,
     readToEnd,
+    readEach,
     end: Effect.sync(() => {
       socket.end()
     }),

@@ -1,0 +1,89 @@
+/** The flags of `serve`, and the environment behind them, derived from the settings. */
+import * as CliError from "effect/cli/CliError"
+import * as Flag from "effect/cli/Flag"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Settings from "../config/Settings.ts"
+import { unusable } from "./CommandError.ts"
+
+/** What was written, where: `source` is `--listen` or `SLUICE_LISTEN`. */
+interface Given {
+  readonly source: string
+  readonly value: unknown
+}
+
+/** The values that were given, by the settings' keys. */
+export type Input = Readonly<Record<string, Option.Option<Given>>>
+
+/** Settings, and where each comes from. */
+export interface Effective {
+  readonly settings: Settings.Settings
+  /** The flag or the variable that set it; the flag when nothing did. */
+  readonly sourceOf: (key: keyof Settings.Settings) => string
+}
+
+const fromEnvironment = ({ repeatable, secret, variable }: Settings.Setting) =>
+  Config.option(Config.String(variable)).pipe(
+    Effect.mapError((cause) => new CliError.UserError({ cause })),
+    Effect.map(Option.map((text): Given => {
+      const conceal = (word: string) => secret === true ? Redacted.make(word) : word
+      const value = repeatable === true
+        ? text.split(/[\s,]+/).filter((word) => word !== "").map(conceal)
+        : conceal(text)
+      return { source: variable, value }
+    }))
+  )
+
+const base = ({ choices, flag, kind, secret }: Settings.Setting): Flag.Flag<unknown> => {
+  if (kind === "switch") return Flag.map(Flag.Boolean(flag), String)
+  if (kind === "path") return Flag.Path(flag)
+  if (choices !== undefined) return Flag.Literals(flag, choices)
+  return secret === true ? Flag.Redacted(flag) : Flag.String(flag)
+}
+
+const helpOf = (setting: Settings.Setting): string => {
+  const value = setting.kind === "switch" ? undefined : setting.default ?? setting.otherwise
+  return [
+    setting.description,
+    ...value === undefined ? [] : [`(default: ${value})`],
+    ...setting.repeatable === true ? ["(repeatable)"] : [],
+    `[env: ${setting.variable}]`
+  ].join(" ")
+}
+
+const make = (setting: Settings.Setting): Flag.Flag<Option.Option<Given>> => {
+  const one = base(setting).pipe(Flag.withDescription(helpOf(setting)))
+  const named = setting.metavar === undefined ? one : Flag.withMetavar(one, setting.metavar)
+  // Without one at least, the environment's list is asked for.
+  const given: Flag.Flag<unknown> = setting.repeatable === true ? Flag.atLeast(named, 1) : named
+  return given.pipe(
+    Flag.map((value) => Option.some<Given>({ source: `--${setting.flag}`, value })),
+    Flag.withDefault(fromEnvironment(setting))
+  )
+}
+
+/** One flag for each setting; a flag wins over its variable. */
+export const flags: Readonly<Record<string, Flag.Flag<Option.Option<Given>>>> = Object.fromEntries(
+  Settings.all.map((setting) => [setting.key, make(setting)])
+)
+
+/** Reads the settings from what was given. */
+export const effective = Effect.fn("Flags.effective")(function*(input: Input) {
+  const given = new Map<PropertyKey, Given>()
+  for (const [key, value] of Object.entries(input)) {
+    if (Option.isSome(value)) given.set(key, value.value)
+  }
+  const nameOf = (key: PropertyKey | undefined): string | undefined =>
+    (key === undefined ? undefined : given.get(key)?.source) ??
+      Settings.all.filter((setting) => setting.key === key).map(({ flag }) => `--${flag}`)[0]
+
+  const settings = yield* Settings.decode(
+    Object.fromEntries(Array.from(given, ([key, { value }]) => [key, value]))
+  ).pipe(
+    Effect.mapError(({ key, message }) => unusable(`${nameOf(key) ?? "settings"}: ${message}`))
+  )
+  const effective: Effective = { settings, sourceOf: (key) => nameOf(key) ?? key }
+  return effective
+})

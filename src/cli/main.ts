@@ -1,0 +1,64 @@
+/** Runs a command line to its end: one line on stderr for what went wrong, and an exit code. */
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
+import * as CliConfig from "effect/cli/CliConfig"
+import type * as CliError from "effect/cli/CliError"
+import * as Command from "effect/cli/Command"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { createRequire } from "node:module"
+import * as os from "node:os"
+import { escape } from "../config/Escape.ts"
+import { CommandError } from "./CommandError.ts"
+import * as Usage from "./Usage.ts"
+
+/** What a command may end with. */
+type Failure = CommandError | CliError.CliError
+
+interface Ending {
+  readonly code: number
+  /** The second half of `sluice: …`. */
+  readonly complaint?: string
+}
+
+const endingOf = (exit: Exit.Exit<void, Failure>): Ending => {
+  if (Exit.isSuccess(exit)) return { code: 0 }
+  if (Cause.hasInterruptsOnly(exit.cause)) return { code: 128 + os.constants.signals.SIGINT }
+  const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+  if (error === undefined) {
+    const defect = Cause.squash(exit.cause)
+    return { code: 1, complaint: `internal error: ${defect instanceof Error ? defect.message : "unknown"}` }
+  }
+  if (error instanceof CommandError) return { code: error.exitCode, complaint: error.message }
+  if (error._tag !== "ShowHelp") return { code: 2, complaint: Usage.explain(error, ["sluice"]) }
+  const [first] = error.errors
+  return first === undefined ? { code: 0 } : { code: 2, complaint: Usage.explain(first, error.commandPath) }
+}
+
+const readVersion = (): string => {
+  // The same place from src/cli and from dist/cli.
+  const { version }: { readonly version: string } = createRequire(import.meta.url)("../../package.json")
+  return version
+}
+
+const layer = Layer.mergeAll(
+  NodeServices.layer,
+  Usage.layerPresenter,
+  // The log level is a setting like the others, with its variable.
+  CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] })
+)
+
+/** Runs a command with the process's arguments, and ends the process. */
+export const main = <Name extends string, Input, ContextInput>(
+  command: Command.Command<Name, Input, ContextInput, Failure, Layer.Success<typeof layer>>
+): void => {
+  const program = Command.runWith(command, { version: readVersion() })(process.argv.slice(2))
+  Effect.runFork(Effect.provide(program, layer)).addObserver((exit) => {
+    const { code, complaint } = endingOf(exit)
+    if (complaint !== undefined) process.stderr.write(`sluice: ${escape(complaint)}\n`)
+    process.exit(code)
+  })
+}

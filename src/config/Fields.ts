@@ -1,0 +1,178 @@
+/**
+ * The values that a setting can have, each a schema from the text that people
+ * write. A failure's message is the second half of one line, after the name of
+ * the flag or variable: what was written, and what would do instead.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as IpNetwork from "effect/net/IpNetwork"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaGetter from "effect/SchemaGetter"
+import * as SchemaIssue from "effect/SchemaIssue"
+import { serverFromString } from "../transport/DnsResolver.ts"
+import { quote } from "./Escape.ts"
+
+const fromText = <T>(
+  type: Schema.Codec<T>,
+  parse: (text: string) => Result.Result<T, string>,
+  print: (value: T) => string
+): Schema.Codec<T, string> =>
+  Schema.String.pipe(Schema.decodeTo(type, {
+    decode: SchemaGetter.transformEffect((text, options) =>
+      Effect.mapError(
+        Effect.fromResult(parse(text)),
+        (message) => new SchemaIssue.InvalidValue({ message }, text, options)
+      )
+    ),
+    encode: SchemaGetter.transform(print)
+  }))
+
+const wrong = (text: string, wanted: string): Result.Result<never, string> =>
+  Result.fail(text === "" ? `is empty; give ${wanted}` : `${quote(text)} is not ${wanted}`)
+
+/** An address to listen on, `HOST:PORT`. */
+export const ListenAddress = fromText(
+  Schema.InetAddress,
+  (text) =>
+    Result.orElse(
+      NetAddress.inetAddressFromString(text.replace(/^localhost:/i, "127.0.0.1:")),
+      () => wrong(text, "HOST:PORT with an IP address or localhost, such as 127.0.0.1:1080 or [::1]:1080")
+    ),
+  NetAddress.formatInet
+)
+
+/** A DNS server, `IP` or `IP:PORT`. */
+export const DnsServer = fromText(
+  Schema.InetAddress,
+  (text) =>
+    Result.orElse(
+      serverFromString(text),
+      () => wrong(text, "an IP address, or one with a port, such as 9.9.9.9, 9.9.9.9:53 or [2620:fe::fe]:53")
+    ),
+  NetAddress.formatInet
+)
+
+/** A network, `ADDRESS/PREFIX`; a lone address is the network of itself. */
+export const Network = fromText(
+  Schema.IpNetwork,
+  (text) => {
+    const alone = NetAddress.ipFromString(text)
+    const network = Result.isSuccess(alone)
+      ? IpNetwork.make(alone.success, NetAddress.width(alone.success))
+      : IpNetwork.fromString(text)
+    return Result.orElse(network, ({ message }) =>
+      message === "address has non-zero host bits"
+        ? wrong(text, "a network, since bits are set after the prefix; write its first address")
+        : wrong(text, "a network, such as 10.0.0.0/8, fd00::/8 or 192.168.1.7"))
+  },
+  IpNetwork.format
+)
+
+const millisOf: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Sums up `1h30m`; a bare number is seconds. `undefined` when it is something else. */
+const parseMillis = (text: string): number | undefined => {
+  if (/^\d+(?:\.\d+)?$/.test(text)) return Number(text) * 1000
+  if (!/^(?:\d+(?:\.\d+)?(?:ms|[smhd])\s?)+(?<!\s)$/.test(text)) return undefined
+  let millis = 0
+  for (const [, number, unit] of text.matchAll(/([\d.]+)(ms|[smhd])/g)) {
+    millis += Number(number) * (millisOf[unit ?? ""] ?? Number.NaN)
+  }
+  return millis
+}
+
+const longest = Duration.days(365)
+
+/** The shortest way to write a duration, down to milliseconds: `1h30m`. */
+export const formatDuration = (duration: Duration.Duration): string => Duration.format(duration).replaceAll(" ", "")
+
+const duration = (zero: { readonly allowed: boolean }) =>
+  fromText(
+    Schema.Duration,
+    (text) => {
+      const millis = parseMillis(text)
+      if (millis === undefined) {
+        return wrong(text, `a duration, such as 500ms, 10s, 1h30m${zero.allowed ? " or 0" : ""}`)
+      }
+      if (millis === 0 && !zero.allowed) return Result.fail(`${quote(text)} is no time at all; give 1ms or more`)
+      return millis > Duration.toMillis(longest)
+        ? Result.fail(`${quote(text)} is too long; give ${formatDuration(longest)} or less`)
+        : Result.succeed(Duration.millis(millis))
+    },
+    formatDuration
+  )
+
+/** A limit in time that can't be switched off. */
+export const Timeout = duration({ allowed: false })
+
+/** A limit in time; `0` has a meaning of its own. */
+export const TimeoutOrZero = duration({ allowed: true })
+
+/** A whole number above 0. */
+export const Count = fromText(
+  Schema.Int,
+  (text) =>
+    /^[1-9]\d{0,8}$/.test(text) ? Result.succeed(Number(text)) : wrong(text, "a whole number from 1 to 999999999"),
+  String
+)
+
+/** Yes or no, in the spellings that the flags take too. */
+export const Switch = fromText(
+  Schema.Boolean,
+  (text) => {
+    if (["true", "yes", "on", "1", "y"].includes(text.toLowerCase())) return Result.succeed(true)
+    if (["false", "no", "off", "0", "n"].includes(text.toLowerCase())) return Result.succeed(false)
+    return wrong(text, "true or false")
+  },
+  String
+)
+
+/** The name of a file. */
+export const FilePath = fromText(
+  Schema.String,
+  (text) => text === "" ? wrong(text, "the path of a file") : Result.succeed(text),
+  (path) => path
+)
+
+/** Why a word is not among those that a setting knows. */
+export const notOneOf = (text: string, choices: ReadonlyArray<string>): string =>
+  `${quote(text)} is not one of ${choices.join(", ")}`
+
+export const logFormats = ["pretty", "json", "logfmt"] as const
+
+export const LogFormat = fromText(
+  Schema.Literals(logFormats),
+  (text) => Result.fromNullishOr(logFormats.find((format) => format === text), () => notOneOf(text, logFormats)),
+  (format) => format
+)
+
+const severities = ["Trace", "Debug", "Info", "Warn", "Error", "None"] as const
+
+export const logLevels = severities.map((severity) => severity.toLowerCase())
+
+export const LogLevel = fromText(
+  Schema.Literals(severities),
+  (text) =>
+    Result.fromNullishOr(
+      severities.find((severity) => severity.toLowerCase() === text),
+      () => notOneOf(text, logLevels)
+    ),
+  (severity) => severity.toLowerCase()
+)
+
+/** `NAME:PASSWORD`, redacted from the start; it can't be encoded back. */
+export const User = Schema.Redacted(Schema.String).pipe(
+  Schema.decodeTo(Schema.Struct({ name: Schema.String, password: Schema.Redacted(Schema.String) }), {
+    decode: SchemaGetter.transformEffect((text) =>
+      // Only those who have users pay for loading argon2.
+      Effect.promise(() => import("../policy/Users.ts")).pipe(
+        Effect.flatMap((Users) => Effect.fromResult(Users.userFromString(Redacted.value(text)))),
+        Effect.mapError((message) => new SchemaIssue.InvalidValue({ message }))
+      )
+    ),
+    encode: SchemaGetter.forbidden(() => "a password is not written back")
+  })
+)

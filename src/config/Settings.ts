@@ -1,0 +1,160 @@
+/**
+ * Every setting of the proxy, once: its type, its default and what it does.
+ * Flags, environment variables, the README's table and the error messages are
+ * derived from here, so a new setting is one more entry in `Settings`.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as Str from "effect/String"
+import * as Fields from "./Fields.ts"
+
+/** How a setting is presented. */
+export interface Documentation {
+  readonly description: string
+  /** What stands for the value in help texts; a switch has none. */
+  readonly metavar?: string
+  /** The default as one would write it. */
+  readonly default?: string
+  /** The default in words, where it isn't a fixed value. */
+  readonly otherwise?: string
+  /** What a shell can complete. */
+  readonly kind?: "switch" | "path" | "text"
+  readonly choices?: ReadonlyArray<string>
+  /** May be given several times. */
+  readonly repeatable?: boolean
+  /** Never shown, and redacted from the flag on. */
+  readonly secret?: boolean
+}
+
+/** One setting under all of its names. */
+export interface Setting extends Documentation {
+  readonly key: keyof Settings
+  /** Without the dashes. */
+  readonly flag: string
+  /** The environment variable. */
+  readonly variable: string
+}
+
+const documentation = "sluice/config/Setting"
+
+const optional = <S extends Schema.Top>(schema: S, docs: Documentation) =>
+  Schema.optionalKey(schema.annotate({ [documentation]: docs }))
+
+const withDefault = <S extends Schema.Top>(schema: S, docs: Documentation & { readonly default: S["Encoded"] }) =>
+  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(docs.default))).annotate({ [documentation]: docs })
+
+const repeatable = <S extends Schema.Top>(schema: S, docs: Documentation, ...defaults: ReadonlyArray<S["Encoded"]>) =>
+  Schema.Array(schema).pipe(Schema.withDecodingDefaultKey(Effect.succeed(defaults))).annotate({
+    [documentation]: { ...docs, repeatable: true }
+  })
+
+const timeout = (docs: Omit<Documentation, "metavar"> & { readonly default: string }) =>
+  withDefault(Fields.Timeout, { metavar: "TIME", ...docs })
+
+const timeoutOrZero = (docs: Omit<Documentation, "metavar"> & { readonly default: string }) =>
+  withDefault(Fields.TimeoutOrZero, { metavar: "TIME", ...docs })
+
+const enable = (description: string) => withDefault(Fields.Switch, { kind: "switch", default: "false", description })
+
+export const Settings = Schema.Struct({
+  listen: repeatable(Fields.ListenAddress, {
+    metavar: "HOST:PORT",
+    default: "127.0.0.1:1080",
+    description: "Listen here: an IP address or localhost, IPv6 in brackets; port 0 takes any free one"
+  }, "127.0.0.1:1080"),
+  user: repeatable(Fields.User, {
+    metavar: "NAME:PASSWORD",
+    secret: true,
+    otherwise: "nobody has to log in",
+    description: "A user who may log in; others see it in the list of processes, so prefer the variable or --users"
+  }),
+  users: optional(Fields.FilePath, {
+    metavar: "FILE",
+    kind: "path",
+    description: "File with a NAME:HASH on each line, as `sluice hash NAME` prints it"
+  }),
+  openProxy: enable("Listen beyond this machine without users: anybody can use the proxy"),
+  allowPrivate: enable("Let other machines reach loopback, private and link-local addresses through the proxy"),
+  allow: repeatable(Fields.Network, {
+    metavar: "CIDR",
+    description: "Let other machines reach this internal network through the proxy"
+  }),
+  dns: repeatable(Fields.DnsServer, {
+    metavar: "SERVER",
+    otherwise: "the system's",
+    description: "Resolve names at this server, IP or IP:PORT"
+  }),
+  handshakeTimeout: timeout({
+    default: "10s",
+    description: "Limit for greeting, login and request together"
+  }),
+  connectTimeout: timeout({
+    default: "10s",
+    description: "Limit for connecting to a destination, over all its addresses"
+  }),
+  idleTimeout: timeoutOrZero({
+    default: "1h",
+    description: "End a connection without traffic in either direction after this; 0 = never"
+  }),
+  halfCloseTimeout: timeoutOrZero({
+    default: "1m",
+    description: "The same once one side has finished sending; 0 = as --idle-timeout"
+  }),
+  drainTimeout: timeoutOrZero({
+    default: "30s",
+    description: "How long running connections may go on after SIGTERM or SIGINT; 0 = end them at once"
+  }),
+  maxConnections: optional(Fields.Count, {
+    metavar: "N",
+    otherwise: "what the open-files limit has room for",
+    description: "Close further connections at once when this many are open"
+  }),
+  logFormat: optional(Fields.LogFormat, {
+    metavar: "FORMAT",
+    choices: Fields.logFormats,
+    otherwise: "pretty on a terminal, else logfmt",
+    description: `How log lines are written: ${Fields.logFormats.join(", ")}`
+  }),
+  logLevel: withDefault(Fields.LogLevel, {
+    metavar: "LEVEL",
+    choices: Fields.logLevels,
+    default: "info",
+    description: `The least that is logged: ${Fields.logLevels.join(", ")}`
+  })
+})
+
+export type Settings = typeof Settings.Type
+
+// `Object.keys` forgets what the keys of a struct are.
+const keys = Object.keys(Settings.fields) as ReadonlyArray<keyof Settings>
+
+/** All settings, in the order in which help texts list them. */
+export const all: ReadonlyArray<Setting> = keys.map((key) => {
+  const words = Str.camelToSnake(key)
+  const docs = SchemaAST.resolveAt<Documentation>(documentation)(Settings.fields[key].ast)
+  return { description: "", ...docs, key, flag: Str.snakeToKebab(words), variable: `SLUICE_${words.toUpperCase()}` }
+})
+
+/** A setting has a value that won't do. `message` is one line without secrets; where it was set is not in it. */
+export class SettingsError extends Data.TaggedError("SettingsError")<{
+  readonly key: PropertyKey | undefined
+  readonly message: string
+}> {}
+
+const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
+const decodeSettings = Schema.decodeUnknownEffect(Settings)
+
+/** Settings from texts, lists of texts for those that repeat; what is absent takes its default. */
+export const decode = (texts: Readonly<Record<string, unknown>>): Effect.Effect<Settings, SettingsError> =>
+  Effect.mapError(decodeSettings(texts), ({ issue }) => {
+    const [first] = formatIssue(issue).issues
+    // The formatter's path may hold segments that wrap their key.
+    const segment = first?.path?.[0]
+    return new SettingsError({
+      key: typeof segment === "object" ? segment.key : segment,
+      message: first?.message ?? "invalid"
+    })
+  })

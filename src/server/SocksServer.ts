@@ -1,0 +1,134 @@
+/** The proxy as a Layer: listeners, and a fiber for each client. */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as NetAddress from "effect/net/NetAddress"
+import { AccessPolicy } from "../policy/AccessPolicy.ts"
+import { Authenticator } from "../policy/Authenticator.ts"
+import * as InternalNetworks from "../policy/InternalNetworks.ts"
+import { Dialer } from "../transport/Dialer.ts"
+import * as DnsResolver from "../transport/DnsResolver.ts"
+import * as NodeTransport from "../transport/NodeTransport.ts"
+import { Resolver } from "../transport/Resolver.ts"
+import { type Accept, type ListenError, Transport } from "../transport/Transport.ts"
+import { ConnectionLog } from "./ConnectionLog.ts"
+import * as Deadlines from "./Deadlines.ts"
+import { connectionsWithin, openFilesLimit } from "./OpenFiles.ts"
+import * as Session from "./Session.ts"
+import { Registry, Sessions } from "./Sessions.ts"
+import { SessionState, type Timeouts } from "./SessionState.ts"
+
+export interface Options {
+  /** Where to listen; port 0 takes any free one. */
+  readonly listen: ReadonlyArray<NetAddress.InetAddress>
+  /** Limit for greeting, login and request together. Default: 10 seconds; 0 = none. */
+  readonly handshakeTimeout?: Duration.Input | undefined
+  /** A relay without traffic in either direction ends after this. Default: 1 hour; 0 = never. */
+  readonly idleTimeout?: Duration.Input | undefined
+  /** The same once one direction has ended. Default: 1 minute; 0 = as `idleTimeout`. */
+  readonly halfCloseTimeout?: Duration.Input | undefined
+  /** How long running connections may go on once the server shuts down. Default: 30 seconds. */
+  readonly drainTimeout?: Duration.Input | undefined
+  /** Clients above this number are closed at once. Default: what the open-files limit has room for. */
+  readonly maxConnections?: number | undefined
+}
+
+/** How long a refused client has to read the refusal before its socket is closed (RFC 1928 §6 allows 10 s). */
+const linger = Duration.seconds(1)
+
+/** A warning about clients that could not be served, at most one line in this time. */
+const warningInterval = Duration.toMillis("10 seconds")
+
+type Services = Authenticator | AccessPolicy | Resolver | Dialer | ConnectionLog | Transport
+
+export class SocksServer extends Context.Service<SocksServer, {
+  /** Where it listens, with the ports that were given for 0. */
+  readonly addresses: ReadonlyArray<NetAddress.InetAddress>
+  /** How many clients were turned away because `maxConnections` were there. */
+  readonly refused: Effect.Effect<number>
+  /**
+   * Stops listening, lets running connections finish for `drainTimeout`, then
+   * ends the rest. Closing the layer's scope does the same.
+   */
+  readonly drain: Effect.Effect<void>
+}>()("sluice/server/SocksServer") {
+  /** Listens while the layer's scope is open. Every policy and every way out is a service that you may replace. */
+  static readonly layer = (options: Options): Layer.Layer<SocksServer | Sessions, ListenError, Services> =>
+    Layer.effectContext(make(options))
+
+  /**
+   * What runs when you provide nothing else: nobody has to log in, clients from
+   * elsewhere are kept off internal networks, names are resolved by DNS, and
+   * connections are Node's. A `Transport` of your own wants a `Dialer` over it.
+   */
+  static readonly defaults: Layer.Layer<Services> = Layer.mergeAll(
+    Authenticator.layerOpen,
+    InternalNetworks.layer(),
+    DnsResolver.layer(),
+    ConnectionLog.layer,
+    Dialer.layer()
+  ).pipe(Layer.provideMerge(NodeTransport.layer()))
+}
+
+const make = Effect.fnUntraced(function*(options: Options) {
+  const transport = yield* Transport
+  const deadlines = yield* Deadlines.make
+  const registry = new Registry()
+  const maxConnections = options.maxConnections ?? connectionsWithin(yield* openFilesLimit)
+  const timeouts: Timeouts = {
+    handshake: Duration.toMillis(options.handshakeTimeout ?? "10 seconds"),
+    idle: Duration.toMillis(options.idleTimeout ?? "1 hour"),
+    halfClose: Duration.toMillis(options.halfCloseTimeout ?? "1 minute"),
+    linger: Duration.toMillis(linger)
+  }
+  const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? "30 seconds")
+  const serve = Session.make({
+    authenticator: yield* Authenticator,
+    policy: yield* AccessPolicy,
+    resolver: yield* Resolver,
+    dialer: yield* Dialer,
+    log: yield* ConnectionLog
+  })
+  const fork = Effect.runForkWith(yield* Effect.context<never>())
+
+  let refused = 0
+  let quietUntil = 0
+  const warn = (message: string) => {
+    const now = deadlines.now()
+    if (now < quietUntil) return
+    quietUntil = now + warningInterval
+    fork(Effect.logWarning(message))
+  }
+
+  const accept: Accept = {
+    admit: () => {
+      if (registry.running.size < maxConnections) return true
+      refused++
+      warn(`${maxConnections} connections are open: clients are turned away; see --max-connections`)
+      return false
+    },
+    accept: (connection) => {
+      const session = new SessionState(registry.nextId(), connection, deadlines, timeouts)
+      registry.add(session, fork(serve(session)))
+    },
+    failed: (code) => warn(`can't accept clients: ${code}`)
+  }
+
+  // Before the listeners, so that it runs after they have stopped, and before the timer stops.
+  yield* Effect.addFinalizer(() => registry.stopAll("server stopped"))
+  const listeners = yield* Effect.forEach(options.listen, (address) => transport.listen(address, accept))
+
+  const drain = Effect.fn("SocksServer.drain")(function*() {
+    yield* Effect.forEach(listeners, (listener) => listener.stop, { discard: true })
+    yield* Effect.timeoutOption(registry.awaitEmpty, drainTimeout)
+    yield* registry.stopAll("server stopped")
+  })()
+  yield* Effect.addFinalizer(() => drain)
+
+  return Context.make(SocksServer, {
+    addresses: listeners.map((listener) => listener.address),
+    refused: Effect.sync(() => refused),
+    drain
+  }).pipe(Context.add(Sessions, registry.service))
+})

@@ -1,0 +1,112 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { createHash, randomBytes } from "node:crypto"
+import { proxy } from "../support/Proxy.ts"
+import { C4, connect, connectThrough, G0, hex, probe, readReply } from "../support/RawClient.ts"
+import { closedPort, echo, target } from "../support/Targets.ts"
+
+describe("SocksServer", () => {
+  it.live("connects, relays and logs", () =>
+    Effect.gen(function*() {
+      const { port, records, sessions } = yield* proxy()
+      const origin = yield* echo()
+      yield* Effect.scoped(Effect.gen(function*() {
+        const client = yield* connect(port)
+        yield* client.send(G0)
+        assert.deepStrictEqual(yield* client.read(2), hex("05 00"))
+        yield* client.send(C4(origin.port))
+        const reply = yield* readReply(client)
+        assert.deepStrictEqual(reply.subarray(0, 8), hex("05 00 00 01 7f 00 00 01"))
+        assert.isTrue([...origin.open].some((socket) => socket.remotePort === reply.readUInt16BE(8)))
+        yield* client.send("hello")
+        assert.strictEqual((yield* client.read(5)).toString(), "hello")
+        const [session] = yield* sessions.list
+        assert.strictEqual(session?.phase, "relay")
+        yield* client.end
+        assert.strictEqual((yield* client.readToEnd).length, 0)
+      }))
+      yield* Effect.sleep(20)
+      assert.strictEqual(yield* sessions.count, 0)
+      assert.strictEqual(records.length, 1)
+      assert.deepInclude(records[0], {
+        id: 1,
+        destination: `127.0.0.1:${origin.port}`,
+        address: `127.0.0.1:${origin.port}`,
+        reply: 0,
+        bytesUp: 5,
+        bytesDown: 5,
+        reason: "done"
+      })
+    }))
+
+  it.live("refuses with the reply code that fits, and serves on", () =>
+    Effect.gen(function*() {
+      const { port, records } = yield* proxy()
+      const origin = yield* echo()
+      const nobody = yield* closedPort
+      const client = yield* connect(port)
+      yield* client.send(G0, C4(nobody))
+      yield* client.read(2)
+      assert.deepStrictEqual(yield* client.readToEnd, hex("05 05 00 01 00 00 00 00 00 00"))
+      yield* client.end
+      assert.isTrue(yield* probe(port, origin.port))
+      yield* Effect.sleep(20)
+      assert.strictEqual(records[0]?.reply, 5)
+    }))
+
+  it.live("carries 64 MiB each way at once, to the byte", () =>
+    Effect.gen(function*() {
+      const { port, records } = yield* proxy()
+      const down = randomBytes(1024 * 1024)
+      const rounds = 64
+      const seen = createHash("sha256")
+      const origin = yield* target((socket) => {
+        socket.on("data", (data) => seen.update(data))
+        let left = rounds
+        const push = () => {
+          while (left > 0) {
+            left--
+            if (!socket.write(down)) return socket.once("drain", push)
+          }
+          return socket.end()
+        }
+        push()
+      })
+      const client = yield* connectThrough(port, origin.port)
+      const up = randomBytes(1024 * 1024)
+      const sent = createHash("sha256")
+      for (let i = 0; i < rounds; i++) {
+        sent.update(up)
+        client.socket.write(up)
+      }
+      client.socket.end()
+      const got = createHash("sha256")
+      const expected = createHash("sha256")
+      for (let i = 0; i < rounds; i++) expected.update(down)
+      yield* client.readEach((data) => got.update(data))
+      assert.strictEqual(got.digest("hex"), expected.digest("hex"))
+      while (records.length === 0) yield* Effect.sleep(20)
+      assert.strictEqual(seen.digest("hex"), sent.digest("hex"))
+      assert.deepInclude(records[0], { bytesUp: rounds * up.length, bytesDown: rounds * down.length, reason: "done" })
+    }))
+
+  it.live("serves 500 echoes at once", () =>
+    Effect.gen(function*() {
+      const { port, sessions } = yield* proxy()
+      const origin = yield* echo()
+      const results = yield* Effect.forEach(
+        Array.from({ length: 500 }, (_, i) => `message ${i}`),
+        (message) =>
+          Effect.scoped(Effect.gen(function*() {
+            const client = yield* connectThrough(port, origin.port)
+            yield* client.send(message)
+            const answer = yield* client.read(message.length)
+            return answer.toString() === message
+          })),
+        { concurrency: "unbounded" }
+      )
+      assert.isTrue(results.every((ok) => ok))
+      yield* Effect.sleep(100)
+      assert.strictEqual(yield* sessions.count, 0)
+    }))
+})
