@@ -31,7 +31,7 @@ export const codec: Codec<Greeting> = {
     if (count === undefined) return more(2 - bytes.length)
     const end = 2 + count
     if (bytes.length < end) return more(end - bytes.length)
-    return done(new Greeting({ methods: Array.from(bytes.subarray(2, end)) }, trusted), end)
+    return done(trusted(Greeting, { methods: Array.from(bytes.subarray(2, end)) }), end)
   },
   encode: ({ methods }) => Uint8Array.from([version, methods.length, ...methods])
 }

@@ -34,7 +34,7 @@ export const codec: Codec<MethodSelection> = {
     if (mismatch !== undefined) return mismatch
     const method = bytes[1]
     if (method === undefined) return more(2 - bytes.length)
-    return done(new MethodSelection({ method }, trusted), 2)
+    return done(trusted(MethodSelection, { method }), 2)
   },
   encode: ({ method }) => Uint8Array.of(version, method)
 }

@@ -31,7 +31,7 @@ export const codec: Codec<PasswordReply> = {
     if (mismatch !== undefined) return mismatch
     const status = bytes[1]
     if (status === undefined) return more(2 - bytes.length)
-    return done(new PasswordReply({ status }, trusted), 2)
+    return done(trusted(PasswordReply, { status }), 2)
   },
   encode: ({ status }) => Uint8Array.of(passwordVersion, status)
 }

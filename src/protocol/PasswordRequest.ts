@@ -63,7 +63,7 @@ export const codec: Codec<PasswordRequest> = {
     const password = decodeField("password", bytes, username.size, 0)
     if (password._tag !== "Done") return password
     const request = { username: username.value, password: Redacted.make(password.value) }
-    return done(new PasswordRequest(request, trusted), password.size)
+    return done(trusted(PasswordRequest, request), password.size)
   },
   encode: (request) => {
     const username = Text.encode(request.username)

@@ -60,7 +60,7 @@ export const codec: Codec<Reply> = {
     if (reserved !== 0) return failed(name, new ReservedNotZero({ actual: reserved }))
     const address = decodeAfter(name, bytes, 3)
     if (address._tag !== "Done") return address
-    return done(new Reply({ code, address: address.value }, trusted), address.size)
+    return done(trusted(Reply, { code, address: address.value }), address.size)
   },
   encode: ({ address, code }) => encodeAfter([version, code, 0], address)
 }

@@ -40,7 +40,7 @@ export const codec: Codec<Request> = {
     if (reserved !== 0) return failed(name, new ReservedNotZero({ actual: reserved }))
     const address = decodeAfter(name, bytes, 3)
     if (address._tag !== "Done") return address
-    return done(new Request({ command, address: address.value }, trusted), address.size)
+    return done(trusted(Request, { command, address: address.value }), address.size)
   },
   encode: ({ address, command }) => encodeAfter([version, command, 0], address)
 }

@@ -34,7 +34,7 @@ export const codec: Codec<UdpHeader> = {
     if (reserved !== 0) return failed(name, new ReservedNotZero({ actual: reserved }))
     const address = decodeAfter(name, bytes, 3)
     if (address._tag !== "Done") return address
-    return done(new UdpHeader({ fragment, address: address.value }, trusted), address.size)
+    return done(trusted(UdpHeader, { fragment, address: address.value }), address.size)
   },
   encode: ({ address, fragment }) => encodeAfter([0, 0, fragment], address)
 }

@@ -9,7 +9,7 @@ import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Scope from "effect/Scope"
 import type { Connection } from "./Connection.ts"
-import { DialError, Transport } from "./Transport.ts"
+import { type DialError, timedOut, Transport } from "./Transport.ts"
 
 export interface Options {
   /** Limit for one dial, over all its addresses. Default: 10 seconds. */
@@ -50,9 +50,9 @@ export const make = (transport: Transport["Service"], options?: Options): Dialer
   const connectTimeout = Duration.fromInputUnsafe(options?.connectTimeout ?? "10 seconds")
   const attemptDelay = Duration.fromInputUnsafe(options?.attemptDelay ?? "250 millis")
 
-  const connect = (ip: NetAddress.IpAddress, port: number) => {
+  const connect = (ip: NetAddress.IpAddress, port: number, timeout?: Duration.Duration) => {
     const address = NetAddress.inetAddressUnsafe(ip, port)
-    return Effect.map(transport.connect(address), (connection): Dialed => ({ connection, address }))
+    return Effect.map(transport.connect(address, timeout), (connection): Dialed => ({ connection, address }))
   }
 
   const race = Effect.fnUntraced(function*(addresses: Addresses, port: number) {
@@ -81,20 +81,14 @@ export const make = (transport: Transport["Service"], options?: Options): Dialer
     return winner.dialed
   })
 
-  const dial = Effect.fnUntraced(function*(addresses: Addresses, port: number) {
-    const attempts = addresses.length === 1 ? connect(addresses[0], port) : race(addresses, port)
-    return yield* Effect.timeoutOrElse(attempts, {
-      duration: connectTimeout,
-      orElse: () =>
-        Effect.fail(
-          new DialError({
-            reason: "TimedOut",
-            address: NetAddress.inetAddressUnsafe(addresses[0], port),
-            code: "ETIMEDOUT"
-          })
-        )
-    })
-  })
+  const dial = (addresses: Addresses, port: number): Effect.Effect<Dialed, DialError, Scope.Scope> =>
+    addresses.length === 1
+      // The usual case: the transport's own time limit is cheaper than a race against a timer.
+      ? connect(addresses[0], port, connectTimeout)
+      : Effect.timeoutOrElse(race(addresses, port), {
+        duration: connectTimeout,
+        orElse: () => Effect.fail(timedOut(NetAddress.inetAddressUnsafe(addresses[0], port)))
+      })
 
   return { dial }
 }

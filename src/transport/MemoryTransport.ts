@@ -5,13 +5,13 @@
  */
 import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
 import { type Connection, ConnectionError } from "./Connection.ts"
-import { type Accept, DialError, type Listener, ListenError, Transport } from "./Transport.ts"
+import { type Accept, DialError, type Listener, ListenError, timedOut, Transport } from "./Transport.ts"
 
 /** What the network does to bytes on their way. */
 export interface Conditions {
@@ -234,8 +234,10 @@ export const make = (options: Options = {}): MemoryTransport => {
   const connectFrom = (local: NetAddress.InetAddress, remote: NetAddress.InetAddress) =>
     Effect.acquireRelease(dial(local, remote), (connection) => connection.close, { interruptible: true })
 
-  const connect = (remote: NetAddress.InetAddress) =>
-    Effect.suspend(() => connectFrom(NetAddress.inetAddressUnsafe(NetAddress.ipv4Loopback, ++lastPort), remote))
+  const connect = (remote: NetAddress.InetAddress, timeout: Duration.Duration = Duration.infinity) =>
+    Effect.suspend(() => connectFrom(NetAddress.inetAddressUnsafe(NetAddress.ipv4Loopback, ++lastPort), remote)).pipe(
+      Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(timedOut(remote)) })
+    )
 
   return { transport: { listen, connect }, connectFrom, open: () => open, listening: () => listeners.size }
 }

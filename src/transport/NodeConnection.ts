@@ -217,7 +217,7 @@ const inetAddress = (address: string | undefined, port: number | undefined): Net
   if (address === undefined || port === undefined) return undefined
   const zone = address.indexOf("%")
   return NetAddress.toCanonical(
-    NetAddress.inetAddressFromIpStringUnsafe(zone === -1 ? address : address.slice(0, zone), port)
+    NetAddress.inetAddressFromNativeUnsafe(zone === -1 ? address : address.slice(0, zone), port)
   )
 }
 

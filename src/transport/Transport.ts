@@ -5,6 +5,7 @@
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
@@ -36,6 +37,9 @@ export class DialError extends Data.TaggedError("DialError")<{
   }
 }
 
+export const timedOut = (address: NetAddress.InetAddress): DialError =>
+  new DialError({ reason: "TimedOut", address, code: "ETIMEDOUT" })
+
 /** What a listener does with its clients. Both are called from the accept loop and must return at once. */
 export interface Accept {
   /** Whether there is room for one more client; asked before anything is built for it. A refused one is closed. */
@@ -61,6 +65,12 @@ export class Transport extends Context.Service<Transport, {
     address: NetAddress.InetAddress,
     accept: Accept
   ) => Effect.Effect<Listener, ListenError, Scope.Scope>
-  /** Connects to one address; the scope closes the connection. Interruption abandons the attempt. */
-  readonly connect: (address: NetAddress.InetAddress) => Effect.Effect<Connection, DialError, Scope.Scope>
+  /**
+   * Connects to one address, or fails with `TimedOut` when that takes longer than
+   * `timeout`; the scope closes the connection. Interruption abandons the attempt.
+   */
+  readonly connect: (
+    address: NetAddress.InetAddress,
+    timeout?: Duration.Duration
+  ) => Effect.Effect<Connection, DialError, Scope.Scope>
 }>()("sluice/transport/Transport") {}
