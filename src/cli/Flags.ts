@@ -9,7 +9,7 @@ import * as Settings from "../config/Settings.ts"
 import { unusable } from "./CommandError.ts"
 
 /** What was written, where: `source` is `--listen` or `SLUICE_LISTEN`. */
-interface Given {
+export interface Given {
   readonly source: string
   readonly value: unknown
 }
@@ -33,7 +33,9 @@ const fromEnvironment = ({ repeatable, secret, variable }: Settings.Setting) =>
         ? text.split(/[\s,]+/).filter((word) => word !== "").map(conceal)
         : conceal(text)
       return { source: variable, value }
-    }))
+    })),
+    // A list of nothing but separators is as good as none.
+    Effect.map(Option.filter(({ value }) => !Array.isArray(value) || value.length > 0))
   )
 
 const base = ({ choices, flag, kind, secret }: Settings.Setting): Flag.Flag<unknown> => {

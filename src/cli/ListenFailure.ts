@@ -21,7 +21,7 @@ export const openProxy = (options: {
   )
 }
 
-const fixOf = ({ address, code }: ListenError): string => {
+const problemOf = ({ address, code }: ListenError): string => {
   switch (code) {
     case "EADDRINUSE":
       return "is in use; stop what holds it or choose another port"
@@ -43,4 +43,4 @@ const fixOf = ({ address, code }: ListenError): string => {
 
 /** The system's refusal, in words. */
 export const refused = (error: ListenError, source: string): CommandError =>
-  failed(`${source}: ${NetAddress.formatInet(error.address)} ${fixOf(error)}`)
+  failed(`${source}: ${NetAddress.formatInet(error.address)} ${problemOf(error)}`)

@@ -35,7 +35,7 @@ export const explain = (error: CliError.NonShowHelpErrors, command: ReadonlyArra
     case "InvalidValue":
       return invalidValue(error)
     case "UnexpectedArgument":
-      return `${error.arguments.length} more than the flags was given; quote a value that has spaces, ${help(command)}`
+      return `${error.arguments.length} too many arguments; quote a value that has spaces, or ${help(command)}`
     case "MissingOption":
       return `--${error.option}: is missing; ${help(command)}`
     case "MissingArgument":

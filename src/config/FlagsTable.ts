@@ -13,14 +13,15 @@ const rowOf = (setting: Settings.Setting): ReadonlyArray<string> => [
   (setting.repeatable === true ? " …" : ""),
   code(setting.variable),
   defaultOf(setting),
-  setting.description
+  setting.choices === undefined ? setting.description : `${setting.description}: ${setting.choices.join(", ")}`
 ]
+
+const line = (cells: ReadonlyArray<string>): string => `| ${cells.join(" | ")} |`
 
 /** Markdown with the columns aligned, as the formatter wants them: flag, environment, default, what it does. */
 export const flagsTable = (): string => {
   const rows = [["flag", "environment", "default", "what it does"], ...Settings.all.map(rowOf)]
   const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
-  const line = (cells: ReadonlyArray<string>): string => `| ${cells.join(" | ")} |`
   const [head = "", ...body] = rows.map((row) => line(row.map((cell, column) => cell.padEnd(widths[column] ?? 0))))
   return [head, line(widths.map((width) => "-".repeat(width))), ...body].join("\n")
 }

@@ -116,13 +116,13 @@ export const Settings = Schema.Struct({
     metavar: "FORMAT",
     choices: Fields.logFormats,
     otherwise: "pretty on a terminal, else logfmt",
-    description: `How log lines are written: ${Fields.logFormats.join(", ")}`
+    description: "How log lines are written"
   }),
   logLevel: withDefault(Fields.LogLevel, {
     metavar: "LEVEL",
     choices: Fields.logLevels,
     default: "info",
-    description: `The least that is logged: ${Fields.logLevels.join(", ")}`
+    description: "The least severe events that are logged"
   })
 })
 

@@ -2,8 +2,6 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Predicate from "effect/Predicate"
-import * as Record from "effect/Record"
 import * as Reply from "../protocol/Reply.ts"
 
 /** Everything that is known of a connection at its end, as plain data; what was never learned is absent. */
@@ -28,27 +26,26 @@ export interface ConnectionRecord {
   readonly reason: string
 }
 
-/** A record under the names that it has in a log line. */
-const annotationsOf = (record: ConnectionRecord) =>
-  Record.filter({
-    id: record.id,
-    client: record.client,
-    user: record.user,
-    destination: record.destination,
-    address: record.address,
-    reply: record.reply,
-    status: record.reply === undefined ? undefined : Reply.describe(record.reply),
-    up: record.bytesUp,
-    down: record.bytesDown,
-    duration: Math.round(record.duration),
-    reason: record.reason
-  }, Predicate.isNotUndefined)
+/** A record under the names that it has in a log line; a logger leaves out what is `undefined`. */
+const fieldsOf = (record: ConnectionRecord) => ({
+  id: record.id,
+  client: record.client,
+  user: record.user,
+  destination: record.destination,
+  address: record.address,
+  reply: record.reply,
+  status: record.reply === undefined ? undefined : Reply.describe(record.reply),
+  up: record.bytesUp,
+  down: record.bytesDown,
+  duration: Math.round(record.duration),
+  reason: record.reason
+})
 
 export class ConnectionLog extends Context.Service<ConnectionLog, {
   readonly ended: (record: ConnectionRecord) => Effect.Effect<void>
 }>()("sluice/server/ConnectionLog") {
   /** One event at level info for each, through the loggers of the fiber; none of them is an error of the proxy. */
   static readonly layer: Layer.Layer<ConnectionLog> = Layer.succeed(this, {
-    ended: (record) => Effect.annotateLogs(Effect.logInfo("connection ended"), annotationsOf(record))
+    ended: (record) => Effect.logInfo("connection ended", fieldsOf(record))
   })
 }

@@ -31,7 +31,8 @@ export class MessageReader {
 
   private get readMore() {
     return Effect.map(this.connection.pull, ([chunk]) => {
-      this.bytes = this.bytes.length === 0 ? chunk.slice() : Buffer.concat([this.bytes, chunk])
+      // A copy in either case: the view is the transport's. `slice` on a Buffer would copy nothing.
+      this.bytes = Buffer.concat([this.bytes, chunk])
     })
   }
 

@@ -2,6 +2,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
 import type { AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
 import * as Address from "../protocol/Address.ts"
@@ -29,7 +30,7 @@ export interface Services {
 /** Serves a client from accept to end. Never fails; interrupting it closes both its sockets. */
 export const make = (services: Services) => {
   const serve = Effect.fnUntraced(function*(session: SessionState) {
-    yield* Effect.addFinalizer(() => session.client.close)
+    yield* Scope.addFinalizer(yield* Effect.scope, session.client.close)
     const reader = new MessageReader(session.client)
     const target = yield* open(session, reader)
     session.enter("relay")
@@ -91,6 +92,5 @@ const end = Effect.fnUntraced(function*(
 ) {
   session.leave()
   if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) yield* Effect.logError("session died", exit.cause)
-  const { phase: _, ...known } = session.info
-  yield* log.ended({ ...known, reason: session.reason ?? (Exit.isSuccess(exit) ? "done" : "interrupted") })
+  yield* log.ended(session.record(session.reason ?? (Exit.isSuccess(exit) ? "done" : "interrupted")))
 })

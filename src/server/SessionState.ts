@@ -113,10 +113,16 @@ export class SessionState implements Deadline, Observer {
     this.fiber?.interruptUnsafe()
   }
 
+  /** At this moment. */
   get info(): SessionInfo {
+    const { reason: _, ...known } = this.record("")
+    return { ...known, phase: this.phase }
+  }
+
+  /** For the log, once it has ended. */
+  record(reason: string): ConnectionRecord {
     return {
       id: this.id,
-      phase: this.phase,
       client: this.remote && NetAddress.formatInet(this.remote),
       user: this.user,
       destination: this.destination && Host.formatHostPort(this.destination),
@@ -124,7 +130,8 @@ export class SessionState implements Deadline, Observer {
       reply: this.reply,
       bytesUp: this.bytesUp,
       bytesDown: this.bytesDown,
-      duration: this.deadlines.now() - this.startedAt
+      duration: this.deadlines.now() - this.startedAt,
+      reason
     }
   }
 }

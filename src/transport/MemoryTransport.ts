@@ -65,10 +65,6 @@ class Pipe {
     })
   })
 
-  readonly writable: Effect.Effect<void, ConnectionError> = Effect.suspend(() =>
-    this.writeError === undefined ? Effect.void : Effect.fail(this.writeError)
-  )
-
   change(f: () => void): void {
     f()
     const woken = [...this.waiting]
@@ -78,19 +74,27 @@ class Pipe {
 
   push(bytes: Uint8Array): void {
     this.change(() => {
-      this.chunks.push(bytes.slice())
+      // Not `slice`, which on a Buffer copies nothing.
+      this.chunks.push(new Uint8Array(bytes))
       this.size += bytes.length
     })
   }
 
-  take(limit: number): Uint8Array | undefined {
-    const head = this.chunks[0]
-    if (head === undefined) return undefined
-    const taken = head.subarray(0, Math.max(1, Math.min(limit, head.length)))
+  /** The first bytes, from 1 to `limit` of those that are there, however many writes they came in. */
+  take(limit: number): Uint8Array {
+    const taken = new Uint8Array(Math.max(1, Math.min(limit, this.size)))
     this.change(() => {
-      this.size -= taken.length
-      if (taken.length === head.length) this.chunks.shift()
-      else this.chunks[0] = head.subarray(taken.length)
+      let filled = 0
+      while (filled < taken.length) {
+        const head = this.chunks[0]
+        if (head === undefined) break
+        const part = head.subarray(0, taken.length - filled)
+        taken.set(part, filled)
+        filled += part.length
+        if (part.length === head.length) this.chunks.shift()
+        else this.chunks[0] = head.subarray(part.length)
+      }
+      this.size -= filled
     })
     return taken
   }
@@ -104,9 +108,13 @@ class End implements Connection {
   private readonly options: Options
   private readonly onClose: () => void
   private closed = false
+  /** What a write failed with: until one does, an end whose peer has closed does not know it. */
+  private writeFailure: ConnectionError | undefined = undefined
+  /** The view that the last pull gave out. */
+  private lent: Uint8Array | undefined = undefined
 
   get failure(): ConnectionError | undefined {
-    return this.incoming.pullError ?? (this.outgoing.writeError === closedError ? undefined : this.outgoing.writeError)
+    return this.incoming.pullError ?? this.writeFailure
   }
 
   constructor(
@@ -128,6 +136,9 @@ class End implements Connection {
     function*() {
       const { latency, split } = this.options.conditions ?? {}
       const pipe = this.incoming
+      // A transport that reads into the same buffer again overwrites it too: whoever kept the view shall notice.
+      this.lent?.fill(0xdd)
+      this.lent = undefined
       let late = latency === undefined
       while (true) {
         if (pipe.pullError !== undefined) return yield* pipe.pullError
@@ -138,8 +149,8 @@ class End implements Connection {
           late = true
           if (latency !== undefined) yield* Effect.sleep(latency())
         } else {
-          const bytes = pipe.take(split?.(pipe.size) ?? pipe.size)
-          if (bytes !== undefined) return [bytes]
+          this.lent = pipe.take(split?.(pipe.size) ?? pipe.size)
+          return [this.lent]
         }
       }
     }
@@ -148,12 +159,21 @@ class End implements Connection {
   write(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
     return Effect.gen({ self: this }, function*() {
       const pipe = this.outgoing
-      yield* pipe.writable
+      yield* this.writable
       if (bytes.length > 0) pipe.push(bytes)
       while (pipe.size > (this.options.capacity ?? 65_536)) {
         yield* pipe.changed
-        yield* pipe.writable
+        yield* this.writable
       }
+    })
+  }
+
+  private get writable(): Effect.Effect<void, ConnectionError> {
+    return Effect.suspend(() => {
+      const error = this.outgoing.writeError
+      if (error === undefined) return Effect.void
+      if (error !== closedError) this.writeFailure = error
+      return Effect.fail(error)
     })
   }
 
@@ -168,7 +188,9 @@ class End implements Connection {
 
   get close(): Effect.Effect<void> {
     return this.shut(() => {
-      this.outgoing.ended = true
+      // Bytes that nobody will read are answered with a reset (RFC 2525 §2.17).
+      if (this.incoming.size > 0) this.outgoing.pullError ??= resetError
+      else this.outgoing.ended = true
     })
   }
 
@@ -210,7 +232,7 @@ export const make = (options: Options = {}): MemoryTransport => {
     if (listeners.has(key)) return yield* new ListenError({ address, code: "EADDRINUSE" })
     listeners.set(key, accept)
     const stop = Effect.sync(() => {
-      listeners.delete(key)
+      if (listeners.get(key) === accept) listeners.delete(key)
     })
     yield* Effect.addFinalizer(() => stop)
     const listener: Listener = { address: bound, stop }
@@ -220,14 +242,17 @@ export const make = (options: Options = {}): MemoryTransport => {
   const dial = Effect.fnUntraced(function*(local: NetAddress.InetAddress, remote: NetAddress.InetAddress) {
     if (options.conditions?.dial !== undefined) yield* options.conditions.dial(remote)
     const accept = listeners.get(NetAddress.formatInet(remote))
-    if (accept === undefined || !accept.admit()) return yield* refused(remote)
+    if (accept === undefined) return yield* refused(remote)
     const [up, down] = [new Pipe(), new Pipe()]
     const onClose = () => {
       open--
     }
     open += 2
     const near = new End({ local, remote }, { incoming: down, outgoing: up }, options, onClose)
-    accept.accept(new End({ local: remote, remote: local }, { incoming: up, outgoing: down }, options, onClose))
+    const far = new End({ local: remote, remote: local }, { incoming: up, outgoing: down }, options, onClose)
+    // The handshake is the kernel's: one that is not admitted was connected, and is closed.
+    if (accept.admit()) accept.accept(far)
+    else yield* far.close
     return near
   })
 
@@ -235,7 +260,10 @@ export const make = (options: Options = {}): MemoryTransport => {
     Effect.acquireRelease(dial(local, remote), (connection) => connection.close, { interruptible: true })
 
   const connect = (remote: NetAddress.InetAddress, timeout: Duration.Duration = Duration.infinity) =>
-    Effect.suspend(() => connectFrom(NetAddress.inetAddressUnsafe(NetAddress.ipv4Loopback, ++lastPort), remote)).pipe(
+    Effect.suspend(() => {
+      const loopback = NetAddress.isIpv4Address(remote.address) ? NetAddress.ipv4Loopback : NetAddress.ipv6Loopback
+      return connectFrom(NetAddress.inetAddressUnsafe(loopback, ++lastPort), remote)
+    }).pipe(
       Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(timedOut(remote)) })
     )
 

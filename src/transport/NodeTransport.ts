@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
+import * as Scope from "effect/Scope"
 import * as Net from "node:net"
 import { getSystemErrorName } from "node:util"
 import { NodeConnection, onread } from "./NodeConnection.ts"
@@ -50,11 +51,7 @@ export const make = (options?: Options): Transport["Service"] => {
   const keepAliveDelay = Duration.toMillis(options?.keepAlive ?? "1 minute")
   const backlog = options?.backlog ?? 4096
 
-  const prepare = (socket: Net.Socket, plain: boolean): NodeConnection => {
-    socket.setNoDelay(true)
-    socket.setKeepAlive(true, keepAliveDelay)
-    return new NodeConnection(socket, plain)
-  }
+  const tune = (socket: Net.Socket): Net.Socket => socket.setNoDelay(true).setKeepAlive(true, keepAliveDelay)
 
   /**
    * Node builds a `net.Socket` for each client before it says so, and it can't be
@@ -72,7 +69,8 @@ export const make = (options?: Options): Transport["Service"] => {
       if (client === undefined || status !== 0) return accept.failed(getSystemErrorName(status))
       if (!accept.admit()) return client.close()
       const socket = new Net.Socket(socketOptions(client))
-      accept.accept(inherited ? new NodeConnection(socket, false) : prepare(socket, false))
+      if (!inherited) tune(socket)
+      accept.accept(new NodeConnection(socket, false))
     }
   }
 
@@ -82,9 +80,9 @@ export const make = (options?: Options): Transport["Service"] => {
       (server) => Effect.sync(() => server.close())
     )
     server.on("connection", (socket) => {
-      // Node opened it without `onread`.
-      if (accept.admit()) accept.accept(prepare(socket, true))
-      else socket.destroy()
+      if (!accept.admit()) return void socket.destroy()
+      // Node opened it, without `onread`.
+      accept.accept(new NodeConnection(tune(socket), true))
     })
     yield* Effect.callback<void, ListenError>((resume) => {
       server.once("error", (error) => resume(Effect.fail(new ListenError({ address, code: errorCode(error) }))))
@@ -108,49 +106,57 @@ export const make = (options?: Options): Transport["Service"] => {
     return listener
   })
 
-  const connect = (address: NetAddress.InetAddress, timeout?: Duration.Duration) =>
-    Effect.acquireRelease(dial(address, timeout), (connection) => connection.close, { interruptible: true })
+  const open = (address: NetAddress.InetAddress): Net.Socket => {
+    const socket = Net.connect({
+      host: NetAddress.formatHost(address),
+      port: address.port,
+      allowHalfOpen: true,
+      autoSelectFamily: false,
+      // Not in the types of `connect`, which hands its options to the socket's constructor.
+      ...(plain ? undefined : { onread, writableHighWaterMark: 0 } as object)
+    })
+    // Nothing is read before somebody pulls.
+    return socket.pause()
+  }
 
-  const dial = (
+  const connected = (
+    socket: Net.Socket,
     address: NetAddress.InetAddress,
-    timeout?: Duration.Duration
-  ): Effect.Effect<NodeConnection, DialError> =>
+    timeout: Duration.Duration | undefined
+  ): Effect.Effect<void, DialError> =>
     Effect.callback((resume) => {
-      const socket = Net.connect({
-        host: NetAddress.formatHost(address),
-        port: address.port,
-        allowHalfOpen: true,
-        autoSelectFamily: false,
-        // Not in the types of `connect`, which hands its options to the socket's constructor.
-        ...({ writableHighWaterMark: plain ? undefined : 0 } as object),
-        ...(plain ? undefined : { onread })
-      })
-      // Nothing is read before somebody pulls.
-      socket.pause()
-      const fail = (error: DialError) => {
-        clearTimeout(timer)
-        resume(Effect.fail(error))
-      }
-      const timer = timeout && Duration.isFinite(timeout)
-        ? setTimeout(() => {
-          socket.destroy()
-          fail(timedOut(address))
-        }, Duration.toMillis(timeout))
-        : undefined
+      const limit = timeout && Duration.isFinite(timeout) ? Duration.toMillis(timeout) : undefined
+      const timer = limit === undefined ? undefined : setTimeout(() => {
+        socket.destroy()
+        resume(Effect.fail(timedOut(address)))
+      }, limit)
       const failed = (error: Error) => {
+        clearTimeout(timer)
         const code = errorCode(error)
-        fail(new DialError({ reason: dialReasons[code] ?? "Unknown", address, code }))
+        resume(Effect.fail(new DialError({ reason: dialReasons[code] ?? "Unknown", address, code })))
       }
       socket.once("error", failed)
       socket.once("connect", () => {
         clearTimeout(timer)
         socket.off("error", failed)
-        resume(Effect.succeed(prepare(socket, plain)))
+        tune(socket)
+        resume(Effect.void)
       })
       return Effect.sync(() => {
         clearTimeout(timer)
         socket.destroy()
       })
+    })
+
+  /** The scope owns the socket from the moment that it exists. */
+  const connect = (address: NetAddress.InetAddress, timeout?: Duration.Duration) =>
+    Effect.flatMap(Effect.scope, (scope) => {
+      const socket = open(address)
+      const connection = new NodeConnection(socket, plain)
+      return Scope.addFinalizer(scope, connection.close).pipe(
+        Effect.andThen(connected(socket, address, timeout)),
+        Effect.as(connection)
+      )
     })
 
   return { listen, connect }
