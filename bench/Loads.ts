@@ -127,7 +127,9 @@ const rate: Load["run"] = async (proxy, target) => {
     await (await exchange(proxy, target, number)).close()
   }
   // Until the optimizing compiler is done with the proxy; the steady state is what counts.
-  await each(errors, during(2), visit)
+  const atLeast = during(2)
+  const atMost = during(8)
+  await each(errors, (number) => atLeast() || (number < 6_000 && atMost()), visit)
   await Timers.setTimeout(300)
   const meter = new Meter(proxy, target)
   const work = await each(errors, during(2), visit)

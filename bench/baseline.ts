@@ -1,6 +1,6 @@
 /**
  * The yardstick: the least SOCKS5 server that `node:net` and `pipe` give. No authentication, CONNECT to IPv4 literals
- * (RFC 1928), no timeouts, no limits, no log.
+ * (RFC 1928), no timeouts, no limits, no log. Listens on the port given as its argument, or on any.
  */
 import * as Net from "node:net"
 
@@ -52,7 +52,7 @@ const server = Net.createServer({ allowHalfOpen: true, noDelay: true }, (client)
   })
 })
 
-server.listen({ host: "127.0.0.1", port: 0, backlog: 1024 }, () => {
+server.listen({ host: "127.0.0.1", port: Number(process.argv[2] ?? 0), backlog: 1024 }, () => {
   const address = server.address()
   if (address !== null && typeof address === "object") {
     process.stdout.write(`listening on socks5://127.0.0.1:${address.port}\n`)

@@ -145,19 +145,17 @@ export const make = Effect.acquireRelease(
 /** So patient that a slow machine does not make it ask twice: questions are counted. */
 const resolvConf = fileURLToPath(new URL("resolv.conf", import.meta.url))
 
-/**
- * A server, and the real resolver set to ask it and to read no file of this machine. `resolve` takes and
- * gives texts.
- */
+/** The real resolver, set to ask this server and to read no file of this machine. */
+export const resolver = (dns: DnsServer, options: DnsResolver.Options = {}): Layer.Layer<Resolver> =>
+  DnsResolver.layer({ servers: [dns.address], hostsFile: "/nonexistent", resolvConf, ...options })
+
+/** A server, and the resolver that asks it. `resolve` takes and gives texts. */
 export const withResolver = Effect.fnUntraced(function*(options: DnsResolver.Options = {}) {
   const dns = yield* make
-  const context = yield* Layer.build(
-    DnsResolver.layer({ servers: [dns.address], hostsFile: "/nonexistent", resolvConf, ...options })
-  )
-  const resolver = Context.get(context, Resolver)
+  const service = Context.get(yield* Layer.build(resolver(dns, options)), Resolver)
   const resolve = (name: string) =>
     Effect.map(
-      resolver.resolve(Host.domainNameFromStringUnsafe(name)),
+      service.resolve(Host.domainNameFromStringUnsafe(name)),
       (addresses) => addresses.map(NetAddress.formatIp)
     )
   return { dns, resolve }

@@ -99,11 +99,12 @@ const fromSocket = (socket: Net.Socket): RawClient => {
   const read = (size: number) =>
     until<Buffer>(() => {
       if (size === 0) return Effect.succeed(Buffer.alloc(0))
-      const bytes = socket.readableLength >= size ? (socket.read(size) as Buffer | null) : null
-      if (bytes !== null) return Effect.succeed(bytes)
-      // Asks for more, and notices the end of the stream.
-      socket.read(0)
-      if (ended) return Effect.fail(new ClientError({ code: `EEND after ${socket.readableLength} of ${size}` }))
+      // Asks for that many, and gets fewer only when the stream has ended.
+      const bytes = socket.read(size) as Buffer | null
+      if (bytes?.length === size) return Effect.succeed(bytes)
+      if (ended || bytes !== null) {
+        return Effect.fail(new ClientError({ code: `EEND after ${bytes?.length ?? 0} of ${size}` }))
+      }
       return failure === undefined ? undefined : Effect.fail(failure)
     })
 
@@ -144,19 +145,19 @@ export const readReply = Effect.fnUntraced(function*(client: RawClient) {
   return Buffer.concat([head, rest])
 })
 
-/** Greets without a login and connects to a loopback port; fails unless the proxy says yes. */
-export const connectThrough = Effect.fnUntraced(function*(proxyPort: number, targetPort: number) {
+/** Greets, logs in with `login` where it is given, and connects to a loopback port; fails unless the proxy says yes. */
+export const connectThrough = Effect.fnUntraced(function*(proxyPort: number, targetPort: number, login?: Uint8Array) {
   const client = yield* connect(proxyPort)
-  yield* client.send(G0, C4(targetPort))
-  yield* client.read(2)
+  yield* login === undefined ? client.send(G0, C4(targetPort)) : client.send(G2, login, C4(targetPort))
+  yield* client.read(login === undefined ? 2 : 4)
   const reply = yield* readReply(client)
   if (reply[1] !== 0) return yield* new ClientError({ code: `REP ${reply[1]}` })
   return client
 })
 
 /** The field reports' probe: the process is alive and serves. */
-export const probe = Effect.fnUntraced(function*(proxyPort: number, echoPort: number) {
-  const client = yield* connectThrough(proxyPort, echoPort)
+export const probe = Effect.fnUntraced(function*(proxyPort: number, echoPort: number, login?: Uint8Array) {
+  const client = yield* connectThrough(proxyPort, echoPort, login)
   yield* client.send("ping")
   return (yield* client.read(4)).toString() === "ping"
 }, Effect.scoped)

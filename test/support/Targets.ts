@@ -1,6 +1,7 @@
 /** Servers on loopback for a proxy to reach. */
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
+import { Worker } from "node:worker_threads"
 
 export interface Target {
   readonly port: number
@@ -47,3 +48,36 @@ export const closedPort = Effect.map(
   Effect.scoped(echo()),
   ({ port }) => port
 )
+
+/** Never accepts: its thread sleeps. The kernel's queue (listen(2)) has room for two. */
+const sleeper = `
+  const { parentPort } = require("node:worker_threads")
+  const server = require("node:net").createServer().listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => {
+    parentPort.postMessage(server.address().port)
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
+  })
+`
+
+const connected = (port: number) =>
+  Effect.acquireRelease(
+    Effect.callback<Net.Socket>((resume) => {
+      const socket = Net.connect({ port, host: "127.0.0.1" }, () => resume(Effect.succeed(socket)))
+      socket.on("error", (error) => resume(Effect.die(error)))
+    }),
+    (socket) => Effect.sync(() => socket.destroy())
+  )
+
+/** A port with a full queue: connecting to it neither succeeds nor fails. */
+export const stalled = Effect.gen(function*() {
+  const worker = yield* Effect.acquireRelease(
+    Effect.sync(() => new Worker(sleeper, { eval: true })),
+    (worker) => Effect.promise(() => worker.terminate())
+  )
+  const port = yield* Effect.callback<number>((resume) => {
+    worker.once("message", (port: number) => resume(Effect.succeed(port)))
+    worker.once("error", (error) => resume(Effect.die(error)))
+  })
+  yield* connected(port)
+  yield* connected(port)
+  return port
+})
