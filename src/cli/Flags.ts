@@ -1,4 +1,5 @@
 /** The flags of `serve`, and the environment behind them, derived from the settings. */
+import * as Arr from "effect/Array"
 import * as CliError from "effect/cli/CliError"
 import * as Flag from "effect/cli/Flag"
 import * as Config from "effect/Config"
@@ -24,18 +25,20 @@ export interface Effective {
   readonly sourceOf: (key: keyof Settings.Settings) => string
 }
 
-const fromEnvironment = ({ repeatable, secret, variable }: Settings.Setting) =>
-  Config.option(Config.String(variable)).pipe(
+/** The value of a variable as the flag would have it; a list of nothing but separators is as good as none. */
+const split = ({ repeatable, secret }: Settings.Setting, text: string): Option.Option<unknown> => {
+  const words = repeatable === true ? text.split(/[\s,]+/).filter((word) => word !== "") : [text]
+  const concealed: ReadonlyArray<unknown> = secret === true ? words.map((word) => Redacted.make(word)) : words
+  return repeatable === true
+    ? Option.liftPredicate(concealed, Arr.isReadonlyArrayNonEmpty)
+    : Arr.head(concealed)
+}
+
+const fromEnvironment = (setting: Settings.Setting) =>
+  Config.option(Config.String(setting.variable)).pipe(
     Effect.mapError((cause) => new CliError.UserError({ cause })),
-    Effect.map(Option.map((text): Given => {
-      const conceal = (word: string) => secret === true ? Redacted.make(word) : word
-      const value = repeatable === true
-        ? text.split(/[\s,]+/).filter((word) => word !== "").map(conceal)
-        : conceal(text)
-      return { source: variable, value }
-    })),
-    // A list of nothing but separators is as good as none.
-    Effect.map(Option.filter(({ value }) => !Array.isArray(value) || value.length > 0))
+    Effect.map(Option.flatMap((text) => split(setting, text))),
+    Effect.map(Option.map((value): Given => ({ source: setting.variable, value })))
   )
 
 const base = ({ choices, flag, kind, secret }: Settings.Setting): Flag.Flag<unknown> => {

@@ -1,5 +1,6 @@
 /** The log on stderr: lines are collected for a moment and written together. */
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type * as LogLevel from "effect/LogLevel"
@@ -28,11 +29,10 @@ export const toStream = (lines: Logger.Logger<unknown, string>, stream: Writable
       pending = ""
       if (text !== "") stream.write(text)
     }
-    // A log that nobody reads any more must not end the proxy.
-    const ignore = () => {}
     yield* Effect.acquireRelease(
       Effect.sync(() => {
-        stream.on("error", ignore)
+        // A log that nobody reads any more must not end the proxy.
+        stream.on("error", constVoid)
         // Standard streams are written synchronously, so this loses nothing even after process.exit().
         process.on("exit", flush)
       }),

@@ -13,8 +13,8 @@ import { unusable } from "./CommandError.ts"
 const ask = (message: string) => Prompt.run(Prompt.Hidden({ message }))
 
 const fromTerminal = Effect.gen(function*() {
-  const password = yield* ask("Password:")
-  const again = yield* ask("Once more:")
+  const password = yield* ask("Password")
+  const again = yield* ask("Once more")
   if (Redacted.value(password) !== Redacted.value(again)) {
     return yield* unusable("password: the two differ; start again")
   }

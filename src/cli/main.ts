@@ -13,18 +13,20 @@ import { createRequire } from "node:module"
 import * as os from "node:os"
 import { escape } from "../config/Escape.ts"
 import { CommandError } from "./CommandError.ts"
+import { sluice } from "./root.ts"
 import * as Usage from "./Usage.ts"
 
 /** What a command may end with. */
 type Failure = CommandError | CliError.CliError
 
-interface Ending {
+/** How a command line ended. */
+export interface Ending {
   readonly code: number
   /** The second half of `sluice: …`. */
   readonly complaint?: string
 }
 
-const endingOf = (exit: Exit.Exit<void, Failure>): Ending => {
+const endingOf = (exit: Exit.Exit<unknown, Failure>): Ending => {
   if (Exit.isSuccess(exit)) return { code: 0 }
   if (Cause.hasInterruptsOnly(exit.cause)) return { code: 128 + os.constants.signals.SIGINT }
   const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
@@ -51,13 +53,18 @@ const layer = Layer.mergeAll(
   CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] })
 )
 
-/** Runs a command with the process's arguments, and ends the process. */
-export const main = <Name extends string, Input, ContextInput>(
-  command: Command.Command<Name, Input, ContextInput, Failure, Layer.Success<typeof layer>>
-): void => {
-  const program = Command.runWith(command, { version: readVersion() })(process.argv.slice(2))
-  Effect.runFork(Effect.provide(program, layer)).addObserver((exit) => {
-    const { code, complaint } = endingOf(exit)
+/** Runs a command line to its end, which is never a failure. */
+export const run = (args: ReadonlyArray<string>): Effect.Effect<Ending> =>
+  Command.runWith(sluice, { version: readVersion() })(args).pipe(
+    Effect.provide(layer),
+    Effect.exit,
+    Effect.map(endingOf)
+  )
+
+/** Runs the process's command line, and ends the process. */
+export const main = (): void => {
+  Effect.runFork(run(process.argv.slice(2))).addObserver((exit) => {
+    const { code, complaint } = Exit.isSuccess(exit) ? exit.value : endingOf(exit)
     if (complaint !== undefined) process.stderr.write(`sluice: ${escape(complaint)}\n`)
     process.exit(code)
   })

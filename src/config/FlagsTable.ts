@@ -9,11 +9,12 @@ const defaultOf = ({ default: value, kind, otherwise }: Settings.Setting): strin
 }
 
 const rowOf = (setting: Settings.Setting): ReadonlyArray<string> => [
-  code(`--${setting.flag}${setting.metavar === undefined ? "" : ` ${setting.metavar}`}`) +
-  (setting.repeatable === true ? " …" : ""),
+  code(`--${setting.flag}${setting.metavar === undefined ? "" : ` ${setting.metavar}`}`),
   code(setting.variable),
   defaultOf(setting),
-  setting.choices === undefined ? setting.description : `${setting.description}: ${setting.choices.join(", ")}`
+  setting.description +
+  (setting.choices === undefined ? "" : `: ${setting.choices.join(", ")}`) +
+  (setting.repeatable === true ? "; repeatable" : "")
 ]
 
 const line = (cells: ReadonlyArray<string>): string => `| ${cells.join(" | ")} |`

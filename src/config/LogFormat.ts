@@ -6,6 +6,7 @@
 import * as Cause from "effect/Cause"
 import type * as Fiber from "effect/Fiber"
 import * as Formatter from "effect/Formatter"
+import { identity } from "effect/Function"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Predicate from "effect/Predicate"
@@ -116,9 +117,11 @@ const levelColors: Partial<Record<LogLevel.LogLevel, string>> = {
   Debug: "34"
 }
 
+const paint = (text: string, code: string): string => `\x1b[${code}m${text}\x1b[0m`
+
 const pretty = (colors: boolean) => (options: Logger.Options<unknown>): string => {
   const [text, fields] = read(options)
-  const color = (text: string, code: string) => colors ? `\x1b[${code}m${text}\x1b[0m` : text
+  const color = colors ? paint : identity
   const time = color(options.date.toISOString().slice(11, 23), "90")
   const level = color(options.logLevel.toUpperCase().padEnd(5), levelColors[options.logLevel] ?? "90")
   return `${time} ${level} ${escape(text)}${color(pairs(fields), "90")}`

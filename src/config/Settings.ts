@@ -135,7 +135,8 @@ const keys = Object.keys(Settings.fields) as ReadonlyArray<keyof Settings>
 export const all: ReadonlyArray<Setting> = keys.map((key) => {
   const words = Str.camelToSnake(key)
   const docs = SchemaAST.resolveAt<Documentation>(documentation)(Settings.fields[key].ast)
-  return { description: "", ...docs, key, flag: Str.snakeToKebab(words), variable: `SLUICE_${words.toUpperCase()}` }
+  const names = { key, flag: Str.snakeToKebab(words), variable: `SLUICE_${words.toUpperCase()}` }
+  return Object.assign(names, docs ?? { description: "" })
 })
 
 /** A setting has a value that won't do. `message` is one line without secrets; where it was set is not in it. */

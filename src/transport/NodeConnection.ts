@@ -31,7 +31,7 @@ export class NodeConnection implements Connection {
   private reader: ((exit: PullExit) => void) | undefined = undefined
   /** The write that waits for the operating system to take its bytes. */
   private writer: ((exit: Exit.Exit<void, ConnectionError>) => void) | undefined = undefined
-  /** Bytes that came when nobody waited: a pull was interrupted in the meantime. */
+  /** Bytes that came when nobody waited, for the next pull. */
   private pending: Uint8Array | undefined = undefined
   private lease: Uint8Array | undefined = undefined
   /** How reading or writing fails from now on. */
@@ -108,8 +108,9 @@ export class NodeConnection implements Connection {
 
   get close(): Effect.Effect<void> {
     return Effect.sync(() => {
-      this.release(closed)
+      // First, so that whoever is told by the release can't turn the close into a reset, which loses what was written.
       this.socket.destroy()
+      this.release(closed)
     })
   }
 
@@ -158,7 +159,9 @@ export class NodeConnection implements Connection {
     }
     // Set last: what the fiber did meanwhile may have opened sockets, which asked for a buffer too.
     nextBuffer = next
-    return this.reader !== undefined
+    // One read ahead of the pulls is cheaper than stopping and starting the socket between them. Not from a leased
+    // buffer, whose bytes may still be on their way out.
+    return this.reader !== undefined || (this.pending === undefined && next === ReadBuffers.shared)
   }
 
   /** The peer's FIN. */

@@ -4,7 +4,6 @@ import { createHash, randomBytes } from "node:crypto"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import * as Cli from "../support/Cli.ts"
 import { greeting, httpOrigin } from "../support/HttpOrigin.ts"
 import * as Program from "../support/Program.ts"
 import { closedPort } from "../support/Targets.ts"
@@ -128,24 +127,5 @@ layer(Fixture.layer, { excludeTestServices: true })("curl", (it) => {
       const [, sent, received] = / up=(\d+) down=(\d+) /.exec(yield* open.takeLine(/connection ended/)) ?? []
       assert.isAbove(Number(sent), size)
       assert.isAbove(Number(received), size)
-    }))
-
-  it.effect("ends a download that runs when SIGTERM comes, and the program ends with 0", () =>
-    Effect.gen(function*() {
-      const { origin } = yield* Fixture
-      const proxy = yield* Cli.serve({ env: { SLUICE_DRAIN_TIMEOUT: "20s" } })
-      const folder = yield* temporaryFolder
-      const [up, down] = [Path.join(folder, "up"), Path.join(folder, "down")]
-      Fs.writeFileSync(up, randomBytes(1024 * 1024))
-      const url = `http://127.0.0.1:${origin}/`
-      const transfer = yield* Effect.forkChild(
-        curl(["--socks5", `127.0.0.1:${proxy.port}`, "--limit-rate", "1M", "-T", up, "-o", down, url])
-      )
-      yield* Effect.sleep("300 millis")
-      yield* proxy.signal("SIGTERM")
-      const ended = yield* Fiber.join(transfer)
-      assert.deepStrictEqual(ended, { code: 0, stdout: "", stderr: "" })
-      assert.strictEqual(hashOf(down), hashOf(up))
-      assert.strictEqual(yield* proxy.exitCode, 0)
     }))
 })

@@ -9,7 +9,7 @@ import * as NodeTransport from "../../src/transport/NodeTransport.ts"
 import * as DnsServer from "../support/DnsServer.ts"
 import { within } from "../support/Polling.ts"
 import { proxy } from "../support/Proxy.ts"
-import { C4, C6, CD, connect, connectThrough, G0, hex, probe, type RawClient, readReply } from "../support/RawClient.ts"
+import { C4, C6, CD, connect, connectThrough, G0, hex, probe, type RawClient } from "../support/RawClient.ts"
 import * as Stranger from "../support/Stranger.ts"
 import { closedPort, echo, stalled, target } from "../support/Targets.ts"
 

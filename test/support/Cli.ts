@@ -64,9 +64,12 @@ const awaitText = (seen: SubscriptionRef.SubscriptionRef<string>, has: (text: st
     })
   )
 
+const portsIn = (stdout: string): ReadonlyArray<number> =>
+  [...stdout.matchAll(/^listening on socks5:\/\/.*:(\d+)\n/gm)].map((match) => Number(match[1]))
+
 /** Starts one for the scope, and waits until it listens. */
-export const serve = Effect.fnUntraced(
-  function*({ args = [], env = {}, program = [process.execPath, path] }: ServeOptions = {}) {
+export const serve = ({ args = [], env = {}, program = [process.execPath, path] }: ServeOptions = {}) =>
+  Effect.gen(function*() {
     const [command, ...before] = program
     const listens = args.filter((arg) => arg === "--listen").length
     const handle = yield* ChildProcess.make(
@@ -80,8 +83,6 @@ export const serve = Effect.fnUntraced(
     )
     const stdout = yield* collect(handle.stdout)
     const stderr = yield* collect(handle.stderr)
-    const portsIn = (text: string) =>
-      [...text.matchAll(/^listening on socks5:\/\/.*:(\d+)\n/gm)].map((match) => Number(match[1]))
     yield* Effect.raceFirst(
       awaitText(stdout, (text) => portsIn(text).length >= Math.max(1, listens)),
       Effect.flatMap(
@@ -118,7 +119,4 @@ export const serve = Effect.fnUntraced(
       stop: Effect.andThen(signal("SIGTERM"), exitCode)
     }
     return cli
-  },
-  Effect.provide(NodeServices.layer),
-  Effect.orDie
-)
+  }).pipe(Effect.provide(NodeServices.layer), Effect.orDie)

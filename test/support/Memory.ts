@@ -3,6 +3,7 @@ import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import type * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
@@ -28,6 +29,7 @@ export class Peer {
   outcome: "open" | "end" | "reset" | "left" = "open"
   /** Whether this end was closed or reset, so that the test holds it no more. */
   gone = false
+  private readonly news = Latch.makeUnsafe()
 
   constructor(connection: Connection) {
     this.connection = connection
@@ -41,14 +43,27 @@ export class Peer {
   read(pause: Effect.Effect<void> = Effect.void): Effect.Effect<void> {
     return Effect.andThen(pause, this.connection.pull).pipe(
       // A copy: the view is good until the next pull.
-      Effect.map(([bytes]) => this.parts.push(new Uint8Array(bytes))),
+      Effect.map(([bytes]) => {
+        this.parts.push(new Uint8Array(bytes))
+        this.news.openUnsafe()
+      }),
       Effect.forever({ disableYield: true }),
       Effect.catchTags({
         Done: () => Effect.sync(() => this.outcome = "end"),
         ConnectionError: ({ reason }) => Effect.sync(() => this.outcome = reason === "Reset" ? "reset" : "left")
       }),
+      Effect.andThen(this.news.open),
       Effect.asVoid
     )
+  }
+
+  /** Waits until what came is enough, or no more will come. */
+  until(enough: (received: Buffer) => boolean): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.outcome !== "open" || enough(this.received)) return Effect.void
+      this.news.closeUnsafe()
+      return Effect.andThen(this.news.await, this.until(enough))
+    })
   }
 
   /** Fails the test when the connection is gone. */
@@ -101,6 +116,8 @@ export interface Services {
 export interface MemoryProxyOptions extends Partial<Omit<Options, "listen">> {
   readonly network?: MemoryTransport.Options
   readonly services?: Services
+  /** Hears of every record too. */
+  readonly onEnded?: (record: ConnectionRecord) => void
 }
 
 const everything: AccessPolicy["Service"] = { authorize: () => Effect.void, authorizeAddress: () => Effect.void }
@@ -108,16 +125,17 @@ const everything: AccessPolicy["Service"] = { authorize: () => Effect.void, auth
 const nothing: Resolver["Service"]["resolve"] = (name) =>
   Effect.fail(new ResolveError({ reason: "NotFound", name, code: "ENOTFOUND" }))
 
-export const resolvesTo = (...addresses: ReadonlyArray<string>): Resolver["Service"]["resolve"] => (name: Host.DomainName) => {
-  const ips = addresses.map(NetAddress.ipFromStringUnsafe)
-  return Arr.isReadonlyArrayNonEmpty(ips) ? Effect.succeed(ips) : nothing(name)
-}
+export const resolvesTo =
+  (...addresses: ReadonlyArray<string>): Resolver["Service"]["resolve"] => (name: Host.DomainName) => {
+    const ips = addresses.map(NetAddress.ipFromStringUnsafe)
+    return Arr.isReadonlyArrayNonEmpty(ips) ? Effect.succeed(ips) : nothing(name)
+  }
 
-const proxyAddress = NetAddress.inetAddressFromStringUnsafe("127.0.0.1:1080")
+export const proxyAddress = NetAddress.inetAddressFromStringUnsafe("127.0.0.1:1080")
 
 /** Starts one, until `shutdown` or the end of the test's scope. */
 export const memoryProxy = Effect.fnUntraced(function*(options: MemoryProxyOptions = {}) {
-  const { network, services = {}, ...rest } = options
+  const { network, onEnded, services = {}, ...rest } = options
   const memory = MemoryTransport.make(network)
   const records: Array<ConnectionRecord> = []
   const peers = new Set<Peer>()
@@ -126,11 +144,14 @@ export const memoryProxy = Effect.fnUntraced(function*(options: MemoryProxyOptio
     ended: (record) =>
       Effect.sync(() => {
         records.push(record)
+        onEnded?.(record)
       })
   }
   const layer = SocksServer.layer({ maxConnections: 1000, ...rest, listen: [proxyAddress] }).pipe(
     Layer.provide(Layer.mergeAll(
-      services.authenticator === undefined ? Authenticator.layerOpen : Layer.succeed(Authenticator, services.authenticator),
+      services.authenticator === undefined
+        ? Authenticator.layerOpen
+        : Layer.succeed(Authenticator, services.authenticator),
       Layer.succeed(AccessPolicy, services.policy ?? everything),
       Layer.succeed(Resolver, { resolve: services.resolve ?? nothing }),
       Layer.succeed(ConnectionLog, log),
@@ -158,14 +179,14 @@ export const memoryProxy = Effect.fnUntraced(function*(options: MemoryProxyOptio
     hold,
     /** A client of the proxy. */
     connect: Effect.flatMap(memory.transport.connect(proxyAddress), (connection) => hold(connection)),
-    /** A target, whose connections appear in the array that it gives. */
-    listen: Effect.fnUntraced(function*(address: string) {
+    /** A target, whose connections appear in the array that it gives; they read after `pause` each time. */
+    listen: Effect.fnUntraced(function*(address: string, pause?: Effect.Effect<void>) {
       const accepted: Array<Peer> = []
       const fork = Effect.runForkWith(yield* Effect.context<Scope.Scope>())
       yield* memory.transport.listen(NetAddress.inetAddressFromStringUnsafe(address), {
         admit: () => true,
         failed: () => {},
-        accept: (connection) => fork(Effect.map(hold(connection), (peer) => accepted.push(peer)))
+        accept: (connection) => fork(Effect.map(hold(connection, pause), (peer) => accepted.push(peer)))
       })
       return accepted
     }),

@@ -36,6 +36,7 @@ const packages: Readonly<Record<string, string>> = {
   curl: "curl",
   nc: "netcat-openbsd",
   proxychains4: "proxychains4",
+  ss: "iproute2",
   "/usr/bin/python3": "python3-socks"
 }
 

@@ -1,6 +1,7 @@
 /** A client that speaks in bytes: what it sends is what the test wrote. */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
 
 export class ClientError extends Data.TaggedError("ClientError")<{ readonly code: string }> {}
@@ -42,7 +43,7 @@ export const AU = (user: string | Uint8Array, password: string | Uint8Array): Bu
 export const connect = (
   port: number,
   options?: { readonly host?: string; readonly localAddress?: string }
-): Effect.Effect<RawClient, ClientError, import("effect/Scope").Scope> =>
+): Effect.Effect<RawClient, ClientError, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
       Effect.callback<Net.Socket, ClientError>((resume) => {

@@ -1,0 +1,9 @@
+/** `sluice` itself: nothing but its subcommands. */
+import * as Command from "effect/cli/Command"
+import { hash } from "./hash.ts"
+import { serve } from "./serve.ts"
+
+export const sluice = Command.make("sluice").pipe(
+  Command.withDescription("A SOCKS5 proxy"),
+  Command.withSubcommands([serve, hash])
+)

@@ -1,0 +1,30 @@
+/** What Linux knows of a process: `proc(5)`, and `ss` for its sockets. */
+import * as Effect from "effect/Effect"
+import { readdirSync, readFileSync } from "node:fs"
+import * as Program from "./Program.ts"
+
+/** How many descriptors it has open. */
+export const descriptors = (pid: number) => Effect.sync(() => readdirSync(`/proc/${pid}/fd`).length)
+
+/** Processor time that it has used so far, in seconds. */
+export const processorSeconds = (pid: number) =>
+  Effect.sync(() => {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8")
+    // The second field is a name that may hold spaces; the clock's ticks are 100 a second on all Linux systems.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+    return (Number(fields[11]) + Number(fields[12])) / 100
+  })
+
+/** Its resident memory, in bytes. */
+export const residentMemory = (pid: number) =>
+  Effect.sync(() => {
+    const kibibytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]
+    return Number(kibibytes) * 1024
+  })
+
+/** A line of `ss -tano` for each of its TCP sockets that is not listening. */
+export const sockets = Effect.fnUntraced(function*(pid: number) {
+  const { code, stderr, stdout } = yield* Program.run("ss", ["-tanopH"])
+  if (code !== 0) return yield* Effect.die(new Error(`ss ended with ${code}: ${stderr}`))
+  return stdout.split("\n").filter((line) => line.includes(`,pid=${pid},`) && !line.startsWith("LISTEN"))
+})
