@@ -1,7 +1,6 @@
 /** The client's side of the handshake: greeting, login, request (RFC 1928 §3–4, RFC 1929). */
 import * as Effect from "effect/Effect"
 import type { Authenticator } from "../policy/Authenticator.ts"
-import type { Codec } from "../protocol/Codec.ts"
 import * as Greeting from "../protocol/Greeting.ts"
 import * as MethodSelection from "../protocol/MethodSelection.ts"
 import * as PasswordReply from "../protocol/PasswordReply.ts"
@@ -9,11 +8,8 @@ import * as PasswordRequest from "../protocol/PasswordRequest.ts"
 import { ProtocolError, UnknownCommand } from "../protocol/ProtocolError.ts"
 import * as Request from "../protocol/Request.ts"
 import type { MessageReader } from "./MessageReader.ts"
-import * as Rejection from "./Rejection.ts"
+import { NoAcceptableMethod } from "./Rejection.ts"
 import type { SessionState } from "./SessionState.ts"
-
-const read = <A>(reader: MessageReader, codec: Codec<A>, reject: (error: ProtocolError) => Rejection.Rejection) =>
-  Effect.catchTag(reader.read(codec), "ProtocolError", (error) => Effect.fail(reject(error)))
 
 /** Agrees on a method, and logs the client in where the authenticator asks for it. */
 export const login = Effect.fnUntraced(function*(
@@ -21,29 +17,26 @@ export const login = Effect.fnUntraced(function*(
   reader: MessageReader,
   authenticator: Authenticator["Service"]
 ) {
-  const { methods } = yield* read(reader, Greeting.codec, Rejection.greeting)
+  const { methods } = yield* reader.read(Greeting.codec)
   if (!authenticator.required && methods.includes(MethodSelection.noAuthentication)) {
     return yield* session.client.write(MethodSelection.codec.encode({ method: MethodSelection.noAuthentication }))
   }
   if (!methods.includes(MethodSelection.usernamePassword)) {
-    return yield* Effect.fail(
-      Rejection.noAcceptableMethod(authenticator.required ? "user name and password" : "no authentication")
-    )
+    return yield* new NoAcceptableMethod({
+      wanted: authenticator.required ? "user name and password" : "no authentication"
+    })
   }
   yield* session.client.write(MethodSelection.codec.encode({ method: MethodSelection.usernamePassword }))
-  const { password, username } = yield* read(reader, PasswordRequest.codec, Rejection.login)
+  const { password, username } = yield* reader.read(PasswordRequest.codec)
   // Named in the log even when the login fails: an operator wants to see whose door is tried.
   session.user = username
-  session.user = yield* authenticator.authenticate({ username, password, client: session.remote }).pipe(
-    Effect.mapError(Rejection.login)
-  )
+  session.user = yield* authenticator.authenticate({ username, password, client: session.remote })
   yield* session.client.write(PasswordReply.codec.encode({ status: PasswordReply.success }))
 })
 
 /** Reads the request; any command but CONNECT is refused with 07, once all of it has been read. */
 export const request = Effect.fnUntraced(function*(reader: MessageReader) {
-  const { address, command } = yield* read(reader, Request.codec, Rejection.request)
+  const { address, command } = yield* reader.read(Request.codec)
   if (command === Request.connect) return address
-  const error = new ProtocolError({ frame: "request", reason: new UnknownCommand({ command }) })
-  return yield* Effect.fail(Rejection.request(error))
+  return yield* new ProtocolError({ frame: Request.codec.name, reason: new UnknownCommand({ command }) })
 })

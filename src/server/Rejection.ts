@@ -1,26 +1,38 @@
 /** How a session says no: what it sends, and what it logs. */
+import * as Data from "effect/Data"
 import type { AccessDenied } from "../policy/AccessPolicy.ts"
+import type { AuthenticationFailed } from "../policy/Authenticator.ts"
 import * as Address from "../protocol/Address.ts"
+import * as Greeting from "../protocol/Greeting.ts"
 import * as MethodSelection from "../protocol/MethodSelection.ts"
 import * as PasswordReply from "../protocol/PasswordReply.ts"
+import * as PasswordRequest from "../protocol/PasswordRequest.ts"
 import type { ProtocolError } from "../protocol/ProtocolError.ts"
 import * as Reply from "../protocol/Reply.ts"
 import type { ResolveError } from "../transport/Resolver.ts"
 import type { DialError } from "../transport/Transport.ts"
 
-/** Ends a session before its relay. Not an `Error`: nobody needs its stack, and a port scan makes thousands. */
-export interface Rejection {
-  readonly _tag: "Rejection"
-  /** For the log. */
-  readonly reason: string
-  /** The message for the client, where there is one that it would understand. */
-  readonly message: Uint8Array | undefined
-  /** The reply code in it (RFC 1928 §6). */
-  readonly reply: number | undefined
+/** The client offers no method that will do. */
+export class NoAcceptableMethod extends Data.TaggedError("NoAcceptableMethod")<{
+  readonly wanted: string
+}> {
+  override get message(): string {
+    return `no acceptable method: the client does not offer ${this.wanted}`
+  }
 }
 
 /** What can go wrong between the client's request and the relay. */
 export type RequestError = ProtocolError | AccessDenied | ResolveError | DialError
+
+/** Everything for which a client is refused. */
+export type Refusal = RequestError | AuthenticationFailed | NoAcceptableMethod
+
+export interface Rejection {
+  /** The message for the client; `undefined` where there is none that it would understand. */
+  readonly message: Uint8Array | undefined
+  /** The reply code in it (RFC 1928 §6), if it is a reply. */
+  readonly reply: number | undefined
+}
 
 const dialCodes: Readonly<Record<DialError["reason"], number>> = {
   Refused: Reply.connectionRefused,
@@ -56,32 +68,37 @@ export const replyCode = (error: RequestError): number => {
 }
 
 /** The request can't be served. A failure reply has an address too, of zeros. */
-export const request = (error: RequestError): Rejection => {
-  const code = replyCode(error)
-  const message = Reply.codec.encode({ code, address: Address.unspecified })
-  return { _tag: "Rejection", reason: error.message, message, reply: code }
+const requestRejection = (error: RequestError): Rejection => {
+  const reply = replyCode(error)
+  return { reply, message: Reply.codec.encode({ code: reply, address: Address.unspecified }) }
 }
 
-/** The first bytes are not a greeting: whoever sent them would not understand an answer. */
-export const greeting = (error: ProtocolError): Rejection => ({
-  _tag: "Rejection",
-  reason: error.message,
-  message: undefined,
-  reply: undefined
-})
+/** Whoever sends something else than a greeting would not understand an answer. */
+const silence: Rejection = { reply: undefined, message: undefined }
 
-/** Nothing that the client offers will do: FF (RFC 1928 §3). */
-export const noAcceptableMethod = (wanted: string): Rejection => ({
-  _tag: "Rejection",
-  reason: `no acceptable method: the client does not offer ${wanted}`,
-  message: MethodSelection.codec.encode({ method: MethodSelection.noneAcceptable }),
-  reply: undefined
-})
+/** FF: nothing that the client offers will do (RFC 1928 §3). */
+const methodRejection: Rejection = {
+  reply: undefined,
+  message: MethodSelection.codec.encode({ method: MethodSelection.noneAcceptable })
+}
 
 /** The login was refused, or was none (RFC 1929 §2). */
-export const login = (error: { readonly message: string }): Rejection => ({
-  _tag: "Rejection",
-  reason: error.message,
-  message: PasswordReply.codec.encode({ status: PasswordReply.failure }),
-  reply: undefined
-})
+const loginRejection: Rejection = {
+  reply: undefined,
+  message: PasswordReply.codec.encode({ status: PasswordReply.failure })
+}
+
+/** How to say no to a client, in the terms of the message that it waits for. */
+export const make = (error: Refusal): Rejection => {
+  switch (error._tag) {
+    case "NoAcceptableMethod":
+      return methodRejection
+    case "AuthenticationFailed":
+      return loginRejection
+    case "ProtocolError":
+      if (error.frame === Greeting.codec.name) return silence
+      return error.frame === PasswordRequest.codec.name ? loginRejection : requestRejection(error)
+    default:
+      return requestRejection(error)
+  }
+}

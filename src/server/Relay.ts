@@ -1,7 +1,10 @@
 /** Bytes both ways between two connections. */
+import * as Channel from "effect/Channel"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Pull from "effect/Pull"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Connection, ConnectionError } from "../transport/Connection.ts"
 
@@ -25,31 +28,40 @@ export interface Observer {
   halfClosed(): void
 }
 
-/**
- * One direction: a Stream of what `from` sends, run into `to`. Its end is passed
- * on as a half-close. Each chunk has gone out before the next is asked for,
- * which is the back-pressure, and lets the transport use its buffer again.
- */
-const pump = (from: Connection, to: Connection, direction: Direction, observer: Observer) =>
-  Stream.fromPull(Effect.succeed(from.pull)).pipe(
-    Stream.runForEachArray(([bytes]) => {
-      observer.moved(direction, bytes.length)
-      return to.write(bytes)
-    }),
-    Effect.andThen(Effect.suspend(() => {
-      observer.halfClosed()
-      return to.end
-    }))
-  )
+/** Where the bytes are that the client sent behind its request. */
+export interface Early {
+  takeRest(): Uint8Array
+}
 
 /**
- * Relays until both directions have ended, or one has failed.
+ * One direction: a Stream of what `from` sends, pulled into `to` by one loop.
+ * Its end is passed on as a half-close. Each chunk has gone out before the next
+ * is asked for, which is the back-pressure, and lets the transport use its
+ * buffer again.
+ */
+const pump = (scope: Scope.Scope, from: Connection, to: Connection, direction: Direction, observer: Observer) =>
+  Effect.flatMap(
+    // `Stream.toPull` with the scope at hand: looking it up costs more than the rest of setting a stream up.
+    Channel.toPullScoped(Stream.toChannel(Stream.fromPull(Effect.succeed(from.pull))), scope),
+    (pull) =>
+      Effect.forever(
+        Effect.flatMap(pull, ([bytes]) => {
+          observer.moved(direction, bytes.length)
+          return to.write(bytes)
+        }),
+        { disableYield: true }
+      )
+  ).pipe(Pull.catchDone(() => {
+    observer.halfClosed()
+    return to.end
+  }))
+
+/**
+ * Relays until both directions have ended, or one has failed; `early` goes first.
  *
  * The two directions are raced for their first failure: it resets both
  * connections, which ends the other direction too, and tells both peers that
  * what they got was cut rather than finished. Interruption stops both.
- *
- * `early` gives up what the client sent with its request.
  *
  * The race is written out, since one direction can run in the caller's own
  * fiber: that leaves each idle connection with two fibers instead of three.
@@ -57,22 +69,28 @@ const pump = (from: Connection, to: Connection, direction: Direction, observer: 
 export const relay = Effect.fnUntraced(function*(
   client: Connection,
   target: Connection,
-  early: () => Uint8Array,
+  early: Early,
   observer: Observer
-): Effect.fn.Return<void, RelayError> {
+): Effect.fn.Return<void, RelayError, Scope.Scope> {
+  const scope = yield* Effect.scope
   let first: RelayError | undefined
   const cut = (error: ConnectionError) =>
     Effect.suspend(() => {
       first ??= new RelayError({ side: client.failure === undefined ? "target" : "client", error })
       return Effect.andThen(Effect.andThen(client.reset, target.reset), Effect.fail(first))
     })
-  const up = yield* Effect.suspend(() => {
-    const pumped = pump(client, target, "up", observer)
-    const bytes = early()
-    if (bytes.length === 0) return pumped
-    observer.moved("up", bytes.length)
-    return Effect.andThen(target.write(bytes), pumped)
-  }).pipe(Effect.catch(cut), Effect.forkChild({ startImmediately: true }))
-  yield* Effect.catch(pump(target, client, "down", observer), cut)
+  const up = yield* Effect.forkChild(
+    Effect.catch(Effect.andThen(sendEarly(target, early, observer), pump(scope, client, target, "up", observer)), cut),
+    { startImmediately: true }
+  )
+  yield* Effect.catch(pump(scope, target, client, "down", observer), cut)
   yield* Fiber.join(up)
 })
+
+const sendEarly = (target: Connection, early: Early, observer: Observer): Effect.Effect<void, ConnectionError> =>
+  Effect.suspend(() => {
+    const bytes = early.takeRest()
+    if (bytes.length === 0) return Effect.void
+    observer.moved("up", bytes.length)
+    return target.write(bytes)
+  })

@@ -24,6 +24,10 @@ const allowed = Effect.fnUntraced(function*(
   request: AccessRequest,
   addresses: Addresses
 ): Effect.fn.Return<Addresses, AccessDenied> {
+  if (addresses.length === 1) {
+    yield* policy.authorizeAddress(request, addresses[0])
+    return addresses
+  }
   const open: Array<NetAddress.IpAddress> = []
   let denied: AccessDenied | undefined
   for (const address of addresses) {

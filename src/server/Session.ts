@@ -30,45 +30,54 @@ export interface Services {
 /** Serves a client from accept to end. Never fails; interrupting it closes both its sockets. */
 export const make = (services: Services) => {
   const serve = Effect.fnUntraced(function*(session: SessionState) {
-    yield* Scope.addFinalizer(yield* Effect.scope, session.client.close)
-    const reader = new MessageReader(session.client)
-    const target = yield* open(session, reader)
+    const { client } = session
+    yield* Scope.addFinalizer(yield* Effect.scope, client.close)
+    const reader = new MessageReader(client)
+    yield* Handshake.login(session, reader, services.authenticator)
+    const target = yield* open(session, yield* Handshake.request(reader))
     session.enter("relay")
-    yield* relay(session.client, target, () => reader.takeRest(), session)
+    yield* relay(client, target, reader, session)
     session.reason ??= "done"
   })
 
-  /** Everything up to the success reply; the session's scope closes the target. */
-  const open = Effect.fnUntraced(function*(session: SessionState, reader: MessageReader) {
-    yield* Handshake.login(session, reader, services.authenticator)
-    const address = yield* Handshake.request(reader)
+  /** Dials, and says so to the client; the session's scope closes the target. */
+  const open = Effect.fnUntraced(function*(session: SessionState, address: Address.Address) {
     session.enter("dial")
-    const target = yield* Effect.mapError(Route.dial(services, session, address), Rejection.request)
+    const target = yield* Route.dial(services, session, address)
     session.reply = Reply.succeeded
     const bound = Address.fromInetAddress(target.local)
-    yield* session.client.write(Reply.codec.encode({ code: Reply.succeeded, address: bound }))
+    const reply = Reply.codec.encode({ code: Reply.succeeded, address: bound })
+    // The client is gone: for the target, too, that is a cut and not an end.
+    yield* Effect.tapError(session.client.write(reply), () => target.reset)
     return target
   })
 
   return (session: SessionState): Effect.Effect<void> =>
-    serve(session).pipe(
-      Effect.catch((error) => fail(session, error)),
-      Effect.scoped,
-      Effect.onExit((exit) => end(session, services.log, exit))
+    Effect.onExit(
+      Effect.scoped(Effect.catch(serve(session), (error) => fail(session, error))),
+      (exit) => end(session, services.log, exit)
     )
 }
 
-type SessionError = Rejection.Rejection | RelayError | ConnectionError | Cause.Done
-
 /** Notes why, and tells the client where it would understand. */
-const fail = (session: SessionState, error: SessionError): Effect.Effect<void> => {
-  if (error._tag === "Rejection") return reject(session, error)
-  session.reason ??= error._tag === "Done"
-    ? `client left during the ${session.phase}`
-    : error._tag === "ConnectionError"
-    ? `client ${error.message}`
-    : error.message
-  return Effect.void
+const fail = (
+  session: SessionState,
+  error: Rejection.Refusal | RelayError | ConnectionError | Cause.Done
+): Effect.Effect<void> => {
+  switch (error._tag) {
+    case "Done":
+      session.reason ??= `client left during the ${session.phase}`
+      return Effect.void
+    case "ConnectionError":
+      session.reason ??= `client ${error.message}`
+      return Effect.void
+    case "RelayError":
+      session.reason ??= error.message
+      return Effect.void
+    default:
+      session.reason ??= error.message
+      return reject(session, Rejection.make(error))
+  }
 }
 
 /**
@@ -76,21 +85,19 @@ const fail = (session: SessionState, error: SessionError): Effect.Effect<void> =
  * its time is over: closing with bytes unread would send a reset, which can
  * overtake the reply that it follows.
  */
-const reject = Effect.fnUntraced(function*(session: SessionState, rejection: Rejection.Rejection) {
-  session.reason ??= rejection.reason
-  session.reply = rejection.reply
+const reject = Effect.fnUntraced(function*(session: SessionState, { message, reply }: Rejection.Rejection) {
+  session.reply = reply
   session.enter("closing")
-  if (rejection.message !== undefined) yield* session.client.write(rejection.message)
+  if (message !== undefined) yield* session.client.write(message)
   yield* session.client.end
   yield* Effect.forever(session.client.pull)
 }, (effect) => Effect.ignore(effect))
 
-const end = Effect.fnUntraced(function*(
-  session: SessionState,
-  log: ConnectionLog["Service"],
-  exit: Exit.Exit<void>
-) {
+/** One record, whatever happened. */
+const end = (session: SessionState, log: ConnectionLog["Service"], exit: Exit.Exit<void>): Effect.Effect<void> => {
   session.leave()
-  if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) yield* Effect.logError("session died", exit.cause)
-  yield* log.ended(session.record(session.reason ?? (Exit.isSuccess(exit) ? "done" : "interrupted")))
-})
+  const record = log.ended(session.record(session.reason ?? (Exit.isSuccess(exit) ? "done" : "interrupted")))
+  return Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
+    ? record
+    : Effect.andThen(Effect.logError("session died", exit.cause), record)
+}

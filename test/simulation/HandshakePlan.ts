@@ -81,7 +81,7 @@ const addressOf = (route: Route): Address.Address => {
 const faults = ["version", "methods", "command", "reserved", "type", "domain", "mutated", "truncated"] as const
 
 const planFault = (dice: Dice, users: boolean): Fault => {
-  if (dice.chance(0.7)) return "none"
+  if (dice.chance(0.8)) return "none"
   return dice.pick<Fault>(users ? [...faults, "password", "login version"] : faults)
 }
 
@@ -149,7 +149,7 @@ export const planHandshake = (dice: Dice, users: boolean, route: Route): Handsha
   }
   const answers: ReadonlyArray<Answer> = users ? ["method", "status", "reply"] : ["method", "reply"]
   const sent = fault === "truncated" ? truncate(messages, dice) : messages
-  const slow = dice.pick([0, 0, 100, 2000])
+  const slow = dice.pick([0, 0, 0, 20, 2000])
   const pieces = sent.flatMap((message, i) => {
     const cut = dice.cut(message, dice.pick([1, 3, 1000]))
     return cut.map((bytes, j) => ({

@@ -73,7 +73,7 @@ type Network = Pick<Plan, "capacity" | "split" | "latency">
 const planNetwork = (dice: Dice): Network => ({
   capacity: dice.pick([1, 7, 100, 5000, 65_536]),
   split: dice.pick(["all", "one", "any", "any"]),
-  latency: dice.pick([0, 0, 5, 50, 2000])
+  latency: dice.pick([0, 0, 0, 5, 5, 50, 2000])
 })
 
 const planSize = (dice: Dice, { latency, split }: Network): number => {
@@ -86,18 +86,18 @@ const planSize = (dice: Dice, { latency, split }: Network): number => {
 const planSide = (dice: Dice, network: Network, limits: Limits): SidePlan => {
   const payload = dice.bytes(planSize(dice, network))
   const pause = dice.pick([0, 0, 30, 3000])
-  const stall = dice.chance(0.06)
+  const stall = dice.chance(0.04)
   return {
     payload,
     pieces: dice.cut(payload, 6).map((bytes) => ({ after: dice.chance(0.5) ? 0 : dice.int(0, pause), bytes })),
     // Somebody has to make an end where no timeout will.
-    finish: dice.pick(["end", "end", "end", "close", "reset", limits.idle > 0 ? "wait" : "end"]),
+    finish: dice.pick(["end", "end", "end", "end", "close", "reset", limits.idle > 0 ? "wait" : "end"]),
     reading: {
       // A client that does not even read the reply fills no kernel's buffer, but does fill a tiny one.
       first: stall && network.capacity >= 100 ? 150_000 : dice.pick([0, 0, 40]),
       each: dice.pick([0, 0, 20, network.split === "one" ? 20 : 1000])
     },
-    quit: dice.chance(0.25)
+    quit: dice.chance(0.15)
       ? { at: dice.int(0, dice.pick([10, 1000, 20_000])), how: dice.pick(["close", "reset"]) }
       : undefined
   }
@@ -109,7 +109,7 @@ const planHost = (dice: Dice, port: number, network: Network, limits: Limits): H
     : NetAddress.ipv6FromBytesUnsafe(Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, ...dice.bytes(12)))
   return {
     address: NetAddress.inetAddressUnsafe(address, port),
-    answer: dice.chance(0.75)
+    answer: dice.chance(0.8)
       ? "ok"
       : dice.pick(["closed", "never", "Refused", "HostUnreachable", "NetworkUnreachable", "TimedOut", "Unknown"]),
     after: dice.chance(0.05) ? 30_001 : dice.pick([0, 0, dice.int(1, 600)]),
@@ -125,11 +125,11 @@ const planRoute = (dice: Dice, network: Network, limits: Limits): Route => {
     name: named ? `host-${dice.int(100_000, 999_999)}.example` : undefined,
     lookup: {
       after: dice.pick([0, 0, 1, 1500, 5000]),
-      outcome: dice.chance(0.85) ? "found" : dice.pick(["NotFound", "TimedOut", "Failed"])
+      outcome: dice.chance(0.9) ? "found" : dice.pick(["NotFound", "TimedOut", "Failed"])
     },
     hosts,
     port,
-    denied: dice.chance(0.05)
+    denied: dice.chance(0.04)
   }
 }
 
@@ -137,8 +137,8 @@ export const planSchedule = (dice: Dice): Plan => {
   const users = dice.chance(0.35)
   const network = planNetwork(dice)
   const limits: Limits = {
-    handshake: dice.pick([300, 10_000]),
-    idle: dice.pick([0, 2000, 30_000, 600_000]),
+    handshake: dice.pick([300, 10_000, 10_000]),
+    idle: dice.pick([0, 1500, 30_000, 600_000]),
     halfClose: dice.pick([0, 1000, 60_000]),
     drain: dice.pick([0, 1500, 30_000]),
     connect: dice.pick([1000, 10_000])
@@ -152,7 +152,7 @@ export const planSchedule = (dice: Dice): Plan => {
       side: planSide(dice, network, limits)
     }
   })
-  const events = Array.from({ length: dice.pick([0, 0, 1, 2, 4]) }, (): Event => ({
+  const events = Array.from({ length: dice.pick([0, 0, 0, 1, 2, 4]) }, (): Event => ({
     after: dice.int(0, dice.pick([10, 1000, 10_000])),
     what: dice.pick(["interrupt", "interrupt", "interrupt", "drain", "close"])
   }))

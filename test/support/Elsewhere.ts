@@ -29,7 +29,6 @@ export const layer: Layer.Layer<Transport> = Layer.effect(
   Transport,
   Effect.map(Transport, ({ connect, listen }) => ({
     connect,
-    listen: (address, accept) =>
-      listen(address, { ...accept, accept: (connection) => accept.accept(from(connection)) })
+    listen: (address, accept) => listen(address, { ...accept, accept: (connection) => accept.accept(from(connection)) })
   }))
 ).pipe(Layer.provide(NodeTransport.layer()))
