@@ -58,7 +58,8 @@ const run = Effect.gen(function*() {
 export const serve = Command.make(
   "serve",
   Flags.flags,
-  Effect.fn("serve")(function*(input) {
+  // Untraced: a span that lasts as long as the proxy would only be in the way of whoever traces connections.
+  Effect.fnUntraced(function*(input) {
     const { settings, sourceOf } = yield* Flags.effective(input)
     const danger = ListenFailure.openProxy({
       listen: settings.listen,

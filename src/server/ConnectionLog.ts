@@ -26,20 +26,23 @@ export interface ConnectionRecord {
   readonly reason: string
 }
 
-/** A record under the names that it has in a log line; a logger leaves out what is `undefined`. */
-const fieldsOf = (record: ConnectionRecord) => ({
-  id: record.id,
-  client: record.client,
-  user: record.user,
-  destination: record.destination,
-  address: record.address,
-  reply: record.reply,
-  status: record.reply === undefined ? undefined : Reply.describe(record.reply),
-  up: record.bytesUp,
-  down: record.bytesDown,
-  duration: Math.round(record.duration),
-  reason: record.reason
-})
+/** A record under the names that it has in a log line, without what was never learned. */
+const fieldsOf = (record: ConnectionRecord): object => {
+  const fields: Record<string, unknown> = { id: record.id }
+  if (record.client !== undefined) fields.client = record.client
+  if (record.user !== undefined) fields.user = record.user
+  if (record.destination !== undefined) fields.destination = record.destination
+  if (record.address !== undefined) fields.address = record.address
+  if (record.reply !== undefined) {
+    fields.reply = record.reply
+    fields.status = Reply.describe(record.reply)
+  }
+  fields.up = record.bytesUp
+  fields.down = record.bytesDown
+  fields.duration = Math.round(record.duration)
+  fields.reason = record.reason
+  return fields
+}
 
 export class ConnectionLog extends Context.Service<ConnectionLog, {
   readonly ended: (record: ConnectionRecord) => Effect.Effect<void>

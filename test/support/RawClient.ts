@@ -4,7 +4,11 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Net from "node:net"
 
-export class ClientError extends Data.TaggedError("ClientError")<{ readonly code: string }> {}
+export class ClientError extends Data.TaggedError("ClientError")<{ readonly code: string }> {
+  override get message(): string {
+    return this.code
+  }
+}
 
 export interface RawClient {
   readonly socket: Net.Socket
