@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
+import { randomBytes } from "node:crypto"
 import type * as Net from "node:net"
 import * as Settings from "../../src/config/Settings.ts"
 import * as Cli from "../support/Cli.ts"
@@ -70,6 +71,21 @@ describe("the idle timeout", () => {
       assert.include(setting?.description, "either direction")
       assert.strictEqual(Duration.toHours((yield* Settings.decode({})).idleTimeout), 1)
       assert.isTrue(Duration.isZero((yield* Settings.decode({ idleTimeout: "0" })).idleTimeout))
+    }))
+})
+
+describe("the half-close timeout", () => {
+  it.live("A26 a slow client gets all that was sent to it, even when the limit has passed meanwhile", () =>
+    Effect.gen(function*() {
+      const { port, records } = yield* proxy({ halfCloseTimeout: "300 millis" })
+      // The systems' buffers have room for this.
+      const answer = randomBytes(512 * 1024)
+      const origin = yield* target((socket) => socket.resume().end(answer))
+      const client = yield* connectThrough(port, origin.port)
+      assert.isTrue(yield* within(Effect.sync(() => records.length === 1), "5 seconds"))
+      assert.deepInclude(records[0], { bytesDown: answer.length, reason: "half-closed timeout" })
+      assert.isTrue((yield* client.readToEnd).equals(answer))
+      assert.isTrue(yield* probe(port, (yield* echo()).port))
     }))
 })
 

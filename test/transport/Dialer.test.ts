@@ -31,10 +31,10 @@ const network = Effect.fnUntraced(function*(listening: ReadonlyArray<string>, ha
   return { dialed, memory, dialer: Dialer.make(memory.transport) }
 })
 
+const order = (...list: Arr.NonEmptyReadonlyArray<string>) => Dialer.interleave(ips(...list)).map(NetAddress.formatIp)
+
 describe("interleave", () => {
   it("lets the families take turns and keeps each one's order", () => {
-    const order = (...list: Arr.NonEmptyReadonlyArray<string>) =>
-      Dialer.interleave(ips(...list)).map(NetAddress.formatIp)
     assert.deepStrictEqual(order("::1", "::2", "::3", "1.1.1.1", "2.2.2.2"), [
       "::1",
       "1.1.1.1",
