@@ -33,8 +33,16 @@ const scalar = (value: unknown): Scalar => {
   }
 }
 
-// Anything else would let a key pass for a key and its value.
-const keyOf = (key: string): string => /^[\w.-]+$/.test(key) ? key : key.replace(/[^\w.-]/g, "_")
+const safeKeys = new Map<string, string>()
+
+// Anything else would let a key pass for a key and its value. Keys are few and come in every line.
+const keyOf = (key: string): string => {
+  const known = safeKeys.get(key)
+  if (known !== undefined) return known
+  const safe = key.replace(/[^\w.-]/g, "_")
+  if (safeKeys.size < 1000) safeKeys.set(key, safe)
+  return safe
+}
 
 const describe = (error: unknown): string =>
   error instanceof Error ? error.message || error.name : String(scalar(error))
@@ -82,8 +90,12 @@ const read = ({ cause, date, fiber, message }: Logger.Options<unknown>): readonl
 // A quote, an equals sign or a space would end the value; a backslash would pass for an escape.
 const plain = /^[^\s"=\\]+$/
 
+// The usual value, told by one test: printable ASCII and none of the above.
+const simple = /^[!#-<>-[\]-~]+$/
+
 const value = (value: Scalar): string => {
   if (typeof value !== "string") return String(value)
+  if (simple.test(value)) return value
   return plain.test(value) && escape(value) === value ? value : quote(value)
 }
 

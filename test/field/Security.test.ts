@@ -73,9 +73,12 @@ const guarded = Effect.fnUntraced(function*(options?: InternalNetworks.Options) 
     return (yield* readReply(client)).toString("hex")
   }, Effect.scoped)
   const refuses = (message: Uint8Array) =>
-    Effect.map(ask(message), (reply) => assert.strictEqual(reply, notAllowed, message.toString()))
+    Effect.map(ask(message), (reply) => assert.strictEqual(reply, notAllowed, Buffer.from(message).toString("hex")))
   const opens = (message: Uint8Array) =>
-    Effect.map(ask(message), (reply) => assert.strictEqual(reply.slice(0, 4), succeeded, message.toString()))
+    Effect.map(
+      ask(message),
+      (reply) => assert.strictEqual(reply.slice(0, 4), succeeded, Buffer.from(message).toString("hex"))
+    )
 
   return { dns, dialed, origin, origin6, port, records, ask, refuses, opens }
 })
