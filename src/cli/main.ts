@@ -42,7 +42,7 @@ const endingOf = (exit: Exit.Exit<unknown, Failure>): Ending => {
 
 const readVersion = (): string => {
   // The same place from src/cli and from dist/cli.
-  const { version }: { readonly version: string } = createRequire(import.meta.url)("../../package.json")
+  const { version }: { readonly version: string } = createRequire(import.meta.url)("sluice/package.json")
   return version
 }
 

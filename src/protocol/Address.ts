@@ -84,8 +84,7 @@ export type Address = typeof Address.Type
 /** 0.0.0.0:0, for replies that have no address to tell. */
 export const unspecified: Address = { _tag: "Ipv4", ip: NetAddress.ipv4Unspecified, port: 0 }
 
-const decodePort = (bytes: Uint8Array, at: number): number =>
-  new DataView(bytes.buffer, bytes.byteOffset + at, 2).getUint16(0)
+const decodePort = (bytes: Uint8Array, at: number): number => (bytes[at] ?? 0) << 8 | (bytes[at + 1] ?? 0)
 
 const decodeIp = (
   bytes: Uint8Array,
@@ -138,22 +137,31 @@ export const decodeAfter = (frame: string, bytes: Uint8Array, offset: number): D
   }
 }
 
-const encodeHost = (address: Address): ReadonlyArray<number> => {
+const hostOctets = (address: Address): ArrayLike<number> => {
   switch (address._tag) {
     case "Ipv4":
-      return [AddressType.Ipv4, ...NetAddress.ipv4ToOctets(address.ip)]
+      return NetAddress.ipv4ToOctets(address.ip)
     case "Ipv6":
-      return [AddressType.Ipv6, ...NetAddress.ipv6ToOctets(address.ip)]
-    case "Domain": {
-      const name = Text.encode(address.name)
-      return [AddressType.Domain, name.length, ...name]
-    }
+      return NetAddress.ipv6ToOctets(address.ip)
+    case "Domain":
+      return Text.encode(address.name)
   }
 }
 
 /** A whole message: the bytes of its header, then the address. */
-export const encodeAfter = (header: ReadonlyArray<number>, address: Address): Uint8Array =>
-  Uint8Array.from([...header, ...encodeHost(address), address.port >> 8, address.port & 0xff])
+export const encodeAfter = (header: ReadonlyArray<number>, address: Address): Uint8Array => {
+  const octets = hostOctets(address)
+  const start = header.length + (address._tag === "Domain" ? 2 : 1)
+  const end = start + octets.length
+  const bytes = new Uint8Array(end + 2)
+  bytes.set(header)
+  bytes[header.length] = AddressType[address._tag]
+  if (address._tag === "Domain") bytes[header.length + 1] = octets.length
+  bytes.set(octets, start)
+  bytes[end] = address.port >> 8
+  bytes[end + 1] = address.port & 0xff
+  return bytes
+}
 
 /** An address of ours as the wire's: IPv4-mapped IPv6 as the IPv4 that it is, an unknown one as 0.0.0.0:0. */
 export const fromInetAddress = (inet: NetAddress.InetAddress | undefined): Address => {

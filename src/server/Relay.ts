@@ -79,8 +79,10 @@ export const relay = Effect.fnUntraced(function*(
       first ??= new RelayError({ side: client.failure === undefined ? "target" : "client", error })
       return Effect.andThen(Effect.andThen(client.reset, target.reset), Effect.fail(first))
     })
-  const up = yield* Effect.forkChild(
+  // In the session's scope, which interrupts it before it closes the sockets that were opened earlier.
+  const up = yield* Effect.forkIn(
     Effect.catch(Effect.andThen(sendEarly(target, early, observer), pump(scope, client, target, "up", observer)), cut),
+    scope,
     { startImmediately: true }
   )
   yield* Effect.catch(pump(scope, target, client, "down", observer), cut)

@@ -6,10 +6,10 @@ import * as NetAddress from "effect/net/NetAddress"
 import { Dialer } from "../../src/transport/Dialer.ts"
 import { DialError } from "../../src/transport/Transport.ts"
 import * as DnsServer from "../support/DnsServer.ts"
+import * as Elsewhere from "../support/Elsewhere.ts"
 import { within } from "../support/Polling.ts"
 import { proxy } from "../support/Proxy.ts"
 import { C4, C6, CD, connect, G0, hex, probe, readReply } from "../support/RawClient.ts"
-import * as Stranger from "../support/Stranger.ts"
 import { echo } from "../support/Targets.ts"
 
 const ipv6Loopback = hex("00000000 00000000 00000000 00000001")
@@ -119,7 +119,7 @@ describe("names", () => {
   it.live("A11 an address sent as a name is judged as that address", () =>
     Effect.gen(function*() {
       const dns = yield* DnsServer.make
-      const { port, records } = yield* proxy({ services: Layer.merge(Stranger.layer(), DnsServer.resolver(dns)) })
+      const { port, records } = yield* proxy({ services: Layer.merge(Elsewhere.layer, DnsServer.resolver(dns)) })
       const origin = yield* echo()
       const origin6 = yield* echo("::1")
       yield* refused(port, CD("127.0.0.1", origin.port), 2)

@@ -7,10 +7,10 @@ import type { Connection } from "../../src/transport/Connection.ts"
 import { Dialer } from "../../src/transport/Dialer.ts"
 import * as NodeTransport from "../../src/transport/NodeTransport.ts"
 import * as DnsServer from "../support/DnsServer.ts"
+import * as Elsewhere from "../support/Elsewhere.ts"
 import { within } from "../support/Polling.ts"
 import { proxy } from "../support/Proxy.ts"
 import { C4, C6, CD, connect, connectThrough, G0, hex, probe, type RawClient } from "../support/RawClient.ts"
-import * as Stranger from "../support/Stranger.ts"
 import { closedPort, echo, stalled, target } from "../support/Targets.ts"
 
 const mebibyte = 1024 * 1024
@@ -222,7 +222,7 @@ describe("the time of a reply", () => {
     Effect.gen(function*() {
       const dns = yield* DnsServer.make
       const { port, records, sessions } = yield* proxy({ services: DnsServer.resolver(dns) })
-      const guarded = yield* proxy({ services: Stranger.layer() })
+      const guarded = yield* proxy({ services: Elsewhere.layer })
       const origin = yield* echo()
       const nobody = yield* closedPort
       const cases = [

@@ -15,8 +15,12 @@ export class Side {
   readonly remote: string
   /** Bytes of the payload that were given to the connection. */
   sent = 0
-  /** Whether it has made an orderly end. */
+  /** Whether it has made an orderly end, and the first moment at which it had. */
   ended = false
+  endedAt = Infinity
+  /** When it began, and when its incoming stream was over. */
+  beganAt = Infinity
+  heardAt = Infinity
   /** Whether it gave the connection up, in which case what it has not read is lost. */
   left: "close" | "reset" | undefined = undefined
   leftAt = Infinity
@@ -33,9 +37,15 @@ export class Side {
     const { each, first } = this.plan.reading
     const pause = each === 0 ? Effect.void : Effect.suspend(() => Effect.sleep(dice.int(0, each)))
     const life = Effect.gen({ self: this }, function*() {
-      const reading = yield* Effect.forkChild(Effect.andThen(Effect.sleep(first), this.peer.read(pause)), {
-        startImmediately: true
-      })
+      this.beganAt = yield* Clock.currentTimeMillis
+      const reading = yield* Effect.forkChild(
+        Effect.gen({ self: this }, function*() {
+          yield* Effect.sleep(first)
+          yield* this.peer.read(pause)
+          this.heardAt = yield* Clock.currentTimeMillis
+        }),
+        { startImmediately: true }
+      )
       yield* Effect.ignore(Effect.andThen(opening, (go) => go ? this.sendPayload : Effect.void))
       yield* this.finish(this.plan.finish)
       // An end that is closed reads no more; its first read may be far off.
@@ -63,10 +73,14 @@ export class Side {
   private finish(how: SidePlan["finish"]): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
       if (this.left !== undefined || how === "wait") return
-      if (how !== "reset") this.ended = true
+      const now = yield* Clock.currentTimeMillis
+      if (how !== "reset") {
+        this.ended = true
+        this.endedAt = Math.min(this.endedAt, now)
+      }
       if (how === "end") return yield* this.peer.end
       this.left = how
-      this.leftAt = yield* Clock.currentTimeMillis
+      this.leftAt = now
       if (this.peer.outcome === "open") this.peer.outcome = "left"
       yield* this.peer[how]
     })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import { describeRoute } from "./HandshakePlan.ts"
 import { check } from "./Invariants.ts"
@@ -24,16 +25,22 @@ const describePlan = ({ clients, events, ...plan }: Observed["plan"]): string =>
   ].join("\n")
 
 /** Runs a schedule, and fails with all that is needed to run it again. */
-const verify = (seed: number) =>
-  Effect.flatMap(run(seed), (observed) =>
-    Effect.try({
-      try: () => check(observed),
-      catch: (cause) => {
-        const message = cause instanceof Error ? cause.message : String(cause)
-        const story = [describePlan(observed.plan), ...observed.trace.slice(-60)].join("\n")
-        return new Error(`SLUICE_SIMULATION_SEED=${seed}: ${message}\n${story}`, { cause })
-      }
-    }))
+const verify = Effect.fnUntraced(function*(seed: number) {
+  // A few milliseconds of virtual hours. One that hangs can't be interrupted either: it is left behind.
+  const running = yield* Effect.forkDetach(run(seed))
+  const observed = yield* Effect.timeoutOrElse(Fiber.join(running), {
+    duration: "30 seconds",
+    orElse: () => Effect.die(new Error(`SLUICE_SIMULATION_SEED=${seed}: hangs`))
+  })
+  yield* Effect.try({
+    try: () => check(observed),
+    catch: (cause) => {
+      const message = cause instanceof Error ? cause.message : String(cause)
+      const story = [describePlan(observed.plan), ...observed.trace.slice(-60)].join("\n")
+      return new Error(`SLUICE_SIMULATION_SEED=${seed}: ${message}\n${story}`, { cause })
+    }
+  })
+})
 
 describe("Simulation", () => {
   it.live(
