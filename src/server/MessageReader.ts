@@ -32,7 +32,7 @@ export class MessageReader {
   private get readMore() {
     return Effect.map(this.connection.pull, ([chunk]) => {
       // A copy in either case: the view is the transport's. `slice` on a Buffer would copy nothing.
-      this.bytes = Buffer.concat([this.bytes, chunk])
+      this.bytes = this.bytes.length === 0 ? new Uint8Array(chunk) : Buffer.concat([this.bytes, chunk])
     })
   }
 

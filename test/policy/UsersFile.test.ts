@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { inspect } from "node:util"
@@ -20,6 +20,16 @@ const failure = (text: string): UsersFile.UsersFileError => {
 const folder = Effect.acquireRelease(
   Effect.promise(() => mkdtemp(join(tmpdir(), "sluice-users-"))),
   (path) => Effect.promise(() => rm(path, { recursive: true }))
+)
+
+/** Root may read everything: until the scope closes, the process is somebody else. */
+const unprivileged = Effect.acquireRelease(
+  Effect.sync(() => {
+    const uid = process.geteuid?.()
+    if (uid === 0) process.seteuid?.(65_534)
+    return uid
+  }),
+  (uid) => Effect.sync(() => uid === 0 && process.seteuid?.(0))
 )
 
 describe("UsersFile", () => {
@@ -144,10 +154,13 @@ describe("UsersFile", () => {
     }))
 
   // Root reads everything.
-  it.live.skipIf(process.getuid?.() === 0)("says so when the file is not ours to read", () =>
+  it.live("says so when the file is not ours to read", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "users.txt")
+      const directory = yield* folder
+      const path = join(directory, "users.txt")
+      yield* Effect.promise(() => chmod(directory, 0o755))
       yield* Effect.promise(() => writeFile(path, "", { mode: 0 }))
+      yield* unprivileged
       const error = yield* Effect.flip(UsersFile.read(path))
       assert.strictEqual(error.message, `${path}: can't be read (EACCES); let the user that runs sluice read it`)
     }))
