@@ -74,8 +74,8 @@ if (name === "") refuse("--proxy must be NAME=COMMAND")
 const version = ChildProcess.spawnSync(options.node, ["--version"], { encoding: "utf8" }).stdout?.trim() ??
   refuse(`--node ${options.node} does not run`)
 
-// A run takes about 55 s, and 15 s more on a noisy machine; past this something hangs.
-const limit = runs * 78
+// A run takes about 75 s, and 15 s more on a noisy machine; past this something hangs.
+const limit = runs * 105
 setTimeout(() => {
   process.stderr.write(`gave up after ${limit} s\n`)
   process.exit(1)
