@@ -28,7 +28,7 @@ interface OwnedSocket extends Net.Socket {
 export class NodeConnection implements Connection {
   readonly socket: Net.Socket
   /** The waiting pull. */
-  private reader: ((exit: PullExit) => void) | undefined = undefined
+  private reader: ((effect: Effect.Effect<Chunk, ConnectionError | Cause.Done>) => void) | undefined = undefined
   /** The write that waits for the operating system to take its bytes. */
   private writer: ((exit: Exit.Exit<void, ConnectionError>) => void) | undefined = undefined
   /** Bytes that came when nobody waited, for the next pull. */
@@ -64,12 +64,15 @@ export class NodeConnection implements Connection {
     if (ready !== undefined) return resume(ready)
     this.reader = resume
     if (!this.plain) this.socket._read(0)
-    return this.abandonPull ??= Effect.sync(() => {
-      this.reader = undefined
-    })
   })
 
-  private abandonPull: Effect.Effect<void> | undefined = undefined
+  /**
+   * What a waiting pull is resumed with. It takes the bytes only when it runs: those of a pull that was interrupted
+   * meanwhile stay for the next one, and no pull needs a finalizer for that.
+   */
+  private readonly take: Effect.Effect<Chunk, ConnectionError | Cause.Done> = Effect.suspend(() =>
+    this.poll() ?? this.pull
+  )
 
   write(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
     return Effect.suspend(() => {
@@ -150,13 +153,8 @@ export class NodeConnection implements Connection {
         next = this.lease ?? next
       }
     }
-    const resume = this.reader
-    if (resume === undefined) {
-      this.pending = bytes
-    } else {
-      this.reader = undefined
-      resume(Exit.succeed([bytes]))
-    }
+    this.pending = bytes
+    this.settleReader()
     // Set last: what the fiber did meanwhile may have opened sockets, which asked for a buffer too.
     nextBuffer = next
     // One read ahead of the pulls is cheaper than stopping and starting the socket between them. Not from a leased
@@ -167,7 +165,7 @@ export class NodeConnection implements Connection {
   /** The peer's FIN. */
   finished(): void {
     this.ended = true
-    this.settleReader(done)
+    this.settleReader()
   }
 
   /** Room for more, or the end of it all. */
@@ -178,9 +176,7 @@ export class NodeConnection implements Connection {
   }
 
   readable(): void {
-    if (this.reader === undefined) return
-    const ready = this.poll()
-    if (ready !== undefined) this.settleReader(ready)
+    this.settleReader()
   }
 
   /** Nothing more will come or go: whoever waits is told. */
@@ -192,16 +188,16 @@ export class NodeConnection implements Connection {
       else ReadBuffers.give(this.lease)
       this.lease = undefined
     }
-    this.settleReader(this.ended ? done : Exit.fail(this.failure))
+    this.settleReader()
     const resume = this.writer
     this.writer = undefined
     resume?.(Exit.fail(this.failure))
   }
 
-  private settleReader(exit: PullExit): void {
+  private settleReader(): void {
     const resume = this.reader
     this.reader = undefined
-    resume?.(exit)
+    resume?.(this.take)
   }
 }
 
