@@ -22,8 +22,10 @@ export type Direction = "up" | "down"
 
 /** What the relay tells while it runs. Called for every chunk: keep them cheap. */
 export interface Observer {
-  /** Bytes on their way to the target (`up`) or to the client (`down`). */
+  /** Bytes are on their way to the target (`up`) or to the client (`down`). */
   moved(direction: Direction, bytes: number): void
+  /** They have gone out. */
+  delivered(): void
   /** One direction has reached its end of stream; the other goes on. */
   halfClosed(): void
 }
@@ -32,6 +34,9 @@ export interface Observer {
 export interface Early {
   takeRest(): Uint8Array
 }
+
+const send = (to: Connection, bytes: Uint8Array, observer: Observer): Effect.Effect<void, ConnectionError> =>
+  Effect.map(to.write(bytes), () => observer.delivered())
 
 /**
  * One direction: a Stream of what `from` sends, pulled into `to` by one loop.
@@ -47,7 +52,7 @@ const pump = (scope: Scope.Scope, from: Connection, to: Connection, direction: D
       Effect.forever(
         Effect.flatMap(pull, ([bytes]) => {
           observer.moved(direction, bytes.length)
-          return to.write(bytes)
+          return send(to, bytes, observer)
         }),
         { disableYield: true }
       )
@@ -94,5 +99,5 @@ const sendEarly = (target: Connection, early: Early, observer: Observer): Effect
     const bytes = early.takeRest()
     if (bytes.length === 0) return Effect.void
     observer.moved("up", bytes.length)
-    return target.write(bytes)
+    return send(target, bytes, observer)
   })

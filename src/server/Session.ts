@@ -44,6 +44,7 @@ export const make = (services: Services) => {
   const open = Effect.fnUntraced(function*(session: SessionState, address: Address.Address) {
     session.enter("dial")
     const target = yield* Route.dial(services, session, address)
+    session.target = target
     session.reply = Reply.succeeded
     const bound = Address.fromInetAddress(target.local)
     const reply = Reply.codec.encode({ code: Reply.succeeded, address: bound })

@@ -2,7 +2,7 @@
 import type * as Fiber from "effect/Fiber"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
-import type { Connection } from "../transport/Connection.ts"
+import type { Connection, Watcher } from "../transport/Connection.ts"
 import type { ConnectionRecord } from "./ConnectionLog.ts"
 import type { Deadline, Deadlines } from "./Deadlines.ts"
 import type { Direction, Observer } from "./Relay.ts"
@@ -25,9 +25,10 @@ export interface SessionInfo extends Omit<ConnectionRecord, "reason"> {
 }
 
 /** The state of one session. Plain fields, since ten thousand of them are alive at once. */
-export class SessionState implements Deadline, Observer {
+export class SessionState implements Deadline, Observer, Watcher {
   readonly id: number
   readonly client: Connection
+  target: Connection | undefined = undefined
   readonly remote: NetAddress.InetAddress | undefined
   readonly startedAt: number
   private readonly deadlines: Deadlines
@@ -43,12 +44,15 @@ export class SessionState implements Deadline, Observer {
   bytesUp = 0
   bytesDown = 0
   private activeAt: number
+  /** How much of the waiting writes was left when it was last looked at. */
+  private left = 0
   due = 0
   place = -1
 
   constructor(id: number, client: Connection, deadlines: Deadlines, timeouts: Timeouts) {
     this.id = id
     this.client = client
+    client.watcher = this
     this.remote = client.remote
     this.deadlines = deadlines
     this.timeouts = timeouts
@@ -62,15 +66,22 @@ export class SessionState implements Deadline, Observer {
     this.phase = phase
     this.activeAt = this.deadlines.now()
     const limit = this.limit
-    if (limit > 0) this.deadlines.set(this, this.activeAt + limit)
+    if (limit > 0) this.deadlines.set(this, this.expectsMore(this.activeAt) ?? this.activeAt)
     else this.deadlines.clear(this)
   }
 
-  /** Payload has moved. */
   moved(direction: Direction, bytes: number): void {
     if (direction === "up") this.bytesUp += bytes
     else this.bytesDown += bytes
+  }
+
+  delivered(): void {
     this.activeAt = this.deadlines.now()
+  }
+
+  /** The client's connection failed. Whoever reads or writes learns it anyway; a dial would go on for nobody. */
+  failed(): void {
+    if (this.phase === "dial" && this.target === undefined) this.stop("client left during the dial")
   }
 
   halfClosed(): void {
@@ -101,10 +112,26 @@ export class SessionState implements Deadline, Observer {
   }
 
   expire(now: number): number | undefined {
-    const due = this.activeAt + this.limit
-    if (now < due) return due
-    this.stop(this.phase === "relay" ? "idle timeout" : `${this.phase} timeout`)
-    return undefined
+    const later = this.expectsMore(now)
+    if (later === undefined) this.stop(this.phase === "relay" ? "idle timeout" : `${this.phase} timeout`)
+    return later
+  }
+
+  /**
+   * When to look again; `undefined` when the time is over.
+   *
+   * A side that is slow to take its bytes is not silent: while a write waits, only the idle limit counts, from
+   * the last time that some of it was seen to go out. Hence the looks in between, four in each limit.
+   */
+  private expectsMore(now: number): number | undefined {
+    const { limit, phase, timeouts } = this
+    const relaying = phase === "relay" || phase === "half-closed"
+    const left = relaying ? this.client.unsent + (this.target?.unsent ?? 0) : 0
+    if (left > 0 && left !== this.left) this.activeAt = now
+    this.left = left
+    const due = this.activeAt + (left === 0 ? limit : timeouts.idle === 0 ? Infinity : timeouts.idle)
+    if (now >= due) return undefined
+    return relaying ? Math.min(due, now + limit / 4) : due
   }
 
   /** Ends it for a reason, without waiting. */

@@ -25,6 +25,11 @@ export class ConnectionError extends Data.TaggedError("ConnectionError")<{
   }
 }
 
+/** Who wants to know at once when a connection fails, even while nobody reads or writes. */
+export interface Watcher {
+  failed(): void
+}
+
 /**
  * One connection. Owned by the scope in which it was accepted or dialled, which
  * closes it; `pull` and `write` may each be used by one fiber at a time.
@@ -36,6 +41,10 @@ export interface Connection {
   readonly remote: NetAddress.InetAddress | undefined
   /** How it failed, once it has. */
   readonly failure: ConnectionError | undefined
+  /** Told once when it fails; set by whoever serves the connection. A transport may notice only as it reads. */
+  watcher: Watcher | undefined
+  /** Bytes of a waiting write that the operating system has not taken: they are lost if it is closed now. */
+  readonly unsent: number
   /**
    * The next bytes: one non-empty view, **valid only until the next pull**,
    * since transports read into buffers that they use again. Not pulling is
@@ -51,7 +60,10 @@ export interface Connection {
   readonly write: (bytes: Uint8Array) => Effect.Effect<void, ConnectionError>
   /** Half-closes: sends FIN after what was written. Reading goes on. Idempotent. */
   readonly end: Effect.Effect<void>
-  /** Closes both directions now. What was written is still delivered by the operating system. Idempotent. */
+  /**
+   * Closes both directions now. What was written is still delivered by the operating system; when a write
+   * was still waiting, it is a `reset`, since the peer must not take what it got for all. Idempotent.
+   */
   readonly close: Effect.Effect<void>
   /** Closes with RST where the transport can, so that the peer does not take a cut for an end. Idempotent. */
   readonly reset: Effect.Effect<void>

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
-import { type Connection, ConnectionError } from "./Connection.ts"
+import { type Connection, ConnectionError, type Watcher } from "./Connection.ts"
 import { type Accept, DialError, type Listener, ListenError, timedOut, Transport } from "./Transport.ts"
 
 /** What the network does to bytes on their way. */
@@ -54,6 +54,8 @@ class Pipe {
   /** How pulling fails, and how writing does. */
   pullError: ConnectionError | undefined = undefined
   writeError: ConnectionError | undefined = undefined
+  /** The end that pulls from it. */
+  reader: { readonly watcher: Watcher | undefined } | undefined = undefined
   private readonly waiting = new Set<() => void>()
 
   /** Waits until somebody changed the pipe. */
@@ -107,6 +109,7 @@ class End implements Connection {
   private readonly outgoing: Pipe
   private readonly options: Options
   private readonly onClose: () => void
+  watcher: Watcher | undefined = undefined
   private closed = false
   /** What a write failed with: until one does, an end whose peer has closed does not know it. */
   private writeFailure: ConnectionError | undefined = undefined
@@ -129,6 +132,15 @@ class End implements Connection {
     this.outgoing = pipes.outgoing
     this.options = options
     this.onClose = onClose
+    this.incoming.reader = this
+  }
+
+  private get capacity(): number {
+    return this.options.capacity ?? 65_536
+  }
+
+  get unsent(): number {
+    return Math.max(0, this.outgoing.size - this.capacity)
   }
 
   readonly pull: Effect.Effect<Arr.NonEmptyReadonlyArray<Uint8Array>, ConnectionError | Cause.Done> = Effect.gen(
@@ -161,7 +173,7 @@ class End implements Connection {
       const pipe = this.outgoing
       yield* this.writable
       if (bytes.length > 0) pipe.push(bytes)
-      while (pipe.size > (this.options.capacity ?? 65_536)) {
+      while (pipe.size > this.capacity) {
         yield* pipe.changed
         yield* this.writable
       }
@@ -189,7 +201,7 @@ class End implements Connection {
   get close(): Effect.Effect<void> {
     return this.shut(() => {
       // Bytes that nobody will read are answered with a reset (RFC 2525 §2.17).
-      if (this.incoming.size > 0) this.outgoing.pullError ??= resetError
+      if (this.incoming.size > 0 || this.unsent > 0) this.outgoing.pullError ??= resetError
       else this.outgoing.ended = true
     })
   }
@@ -208,6 +220,7 @@ class End implements Connection {
         leave()
         this.outgoing.writeError ??= closedError
       })
+      if (this.outgoing.pullError !== undefined) this.outgoing.reader?.watcher?.failed()
       this.incoming.change(() => {
         this.incoming.pullError ??= closedError
         this.incoming.writeError ??= resetError

@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as NetAddress from "effect/net/NetAddress"
 import type * as Net from "node:net"
-import { type Connection, ConnectionError } from "./Connection.ts"
+import { type Connection, ConnectionError, type Watcher } from "./Connection.ts"
 import * as ReadBuffers from "./ReadBuffers.ts"
 
 type Chunk = Arr.NonEmptyReadonlyArray<Uint8Array>
@@ -36,6 +36,7 @@ export class NodeConnection implements Connection {
   private lease: Uint8Array | undefined = undefined
   /** How reading or writing fails from now on. */
   failure: ConnectionError | undefined = undefined
+  watcher: Watcher | undefined = undefined
   private ended = false
   private readonly plain: boolean
 
@@ -57,6 +58,10 @@ export class NodeConnection implements Connection {
 
   get remote(): NetAddress.InetAddress | undefined {
     return inetAddress(this.socket.remoteAddress, this.socket.remotePort)
+  }
+
+  get unsent(): number {
+    return handleOf(this.socket)?.writeQueueSize ?? this.socket.writableLength
   }
 
   readonly pull: Effect.Effect<Chunk, ConnectionError | Cause.Done> = Effect.callback((resume) => {
@@ -98,7 +103,9 @@ export class NodeConnection implements Connection {
   private writePlain(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
     return Effect.callback((resume) => {
       this.socket.write(bytes, (error) => {
-        resume(error ? Effect.fail(this.failure ?? connectionError(error)) : Effect.void)
+        // A write that was cut short by `destroy` is told no error.
+        const failure = this.failure ?? (error ? connectionError(error) : undefined)
+        resume(failure === undefined ? Effect.void : Effect.fail(failure))
       })
     })
   }
@@ -112,7 +119,8 @@ export class NodeConnection implements Connection {
   get close(): Effect.Effect<void> {
     return Effect.sync(() => {
       // First, so that whoever is told by the release can't turn the close into a reset, which loses what was written.
-      this.socket.destroy()
+      if (this.unsent > 0) destroyWithReset(this.socket)
+      else this.socket.destroy()
       this.release(closed)
     })
   }
@@ -120,7 +128,7 @@ export class NodeConnection implements Connection {
   get reset(): Effect.Effect<void> {
     return Effect.sync(() => {
       this.release(closed)
-      this.socket.resetAndDestroy()
+      destroyWithReset(this.socket)
     })
   }
 
@@ -162,8 +170,12 @@ export class NodeConnection implements Connection {
     return this.reader !== undefined || (this.pending === undefined && next === ReadBuffers.shared)
   }
 
-  /** The peer's FIN. */
+  /**
+   * The peer's FIN; or a reset, which libuv takes for one when it comes right behind data. Then the socket has no
+   * peer any more. (Nor has it after both sides' FIN: where ours is out, it is believed.)
+   */
   finished(): void {
+    if (!this.socket.writableEnded && handleOf(this.socket)?.getpeername?.({})) return this.release(wasReset)
     this.ended = true
     this.settleReader()
   }
@@ -181,7 +193,10 @@ export class NodeConnection implements Connection {
 
   /** Nothing more will come or go: whoever waits is told. */
   release(failure: ConnectionError): void {
-    this.failure ??= failure
+    if (this.failure === undefined) {
+      this.failure = failure
+      this.watcher?.failed()
+    }
     if (this.lease !== undefined) {
       // Only a waiting pull proves that nobody writes from the buffer any more.
       if (this.reader === undefined) ReadBuffers.drop()
@@ -201,7 +216,31 @@ export class NodeConnection implements Connection {
   }
 }
 
+/**
+ * What `resetAndDestroy` does but for one thing: that waits until all has been written, which is for ever when
+ * the peer has stopped reading. `resetAndClosing` is how `destroy` is told; it is not in the types.
+ */
+const destroyWithReset = (socket: Net.Socket): void => {
+  // The system refuses to reset what is being shut down: then all was written, and the peer gets its end.
+  const shuttingDown = socket.writableEnded && !socket.writableFinished
+  if (!shuttingDown) Object.assign(socket, { resetAndClosing: true })
+  socket.destroy()
+}
+
+/** libuv's handle, which knows more than its socket; another runtime may have none. */
+const handleOf = (socket: Net.Socket) =>
+  // It is not in the types.
+  (socket as { readonly _handle?: Handle | null })._handle
+
+interface Handle {
+  /** Bytes of the running write that are still to go. */
+  readonly writeQueueSize?: number
+  /** An error number when there is no peer. */
+  readonly getpeername?: (into: object) => number
+}
+
 const closed = new ConnectionError({ reason: "Closed", code: "ECONNABORTED" })
+const wasReset = new ConnectionError({ reason: "Reset", code: "ECONNRESET" })
 const done: PullExit = Exit.fail(Cause.Done())
 
 const resets = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "ECONNABORTED"])

@@ -116,6 +116,15 @@ const withoutLocalAddress = (connection: Connection): Connection => ({
   get failure() {
     return connection.failure
   },
+  get watcher() {
+    return connection.watcher
+  },
+  set watcher(watcher) {
+    connection.watcher = watcher
+  },
+  get unsent() {
+    return connection.unsent
+  },
   pull: connection.pull,
   write: (bytes) => connection.write(bytes),
   end: connection.end,

@@ -2,15 +2,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Schedule from "effect/Schedule"
-import { randomBytes } from "node:crypto"
+import { createHash, randomBytes } from "node:crypto"
 import type * as Net from "node:net"
 import * as Settings from "../../src/config/Settings.ts"
+import * as NodeTransport from "../../src/transport/NodeTransport.ts"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
 import * as ProcessInfo from "../support/ProcessInfo.ts"
 import { proxy } from "../support/Proxy.ts"
-import { connect, connectThrough, G0, hex, probe } from "../support/RawClient.ts"
+import { C4, connect, connectThrough, G0, hex, probe } from "../support/RawClient.ts"
 import { echo, target } from "../support/Targets.ts"
 
 /** Sends this many bytes, one every 200 ms. */
@@ -86,6 +88,41 @@ describe("the half-close timeout", () => {
       assert.deepInclude(records[0], { bytesDown: answer.length, reason: "half-closed timeout" })
       assert.isTrue((yield* client.readToEnd).equals(answer))
       assert.isTrue(yield* probe(port, (yield* echo()).port))
+    }))
+})
+
+describe("a reader that is slow", () => {
+  const size = 24 * 1024 * 1024
+
+  it.live("gets all of a download, however long that takes after its half-close", () =>
+    Effect.gen(function*() {
+      const { port, records } = yield* proxy({ halfCloseTimeout: "200 millis" })
+      const answer = randomBytes(size)
+      const origin = yield* target((socket) => socket.resume().end(answer))
+      const client = yield* connectThrough(port, origin.port)
+      yield* client.end
+      const digest = createHash("sha256")
+      for (let read = 0; read < size; read += size / 8) {
+        yield* Effect.sleep("500 millis")
+        digest.update(yield* client.read(size / 8))
+      }
+      assert.strictEqual((yield* client.readToEnd).length, 0)
+      assert.strictEqual(digest.digest("hex"), createHash("sha256").update(answer).digest("hex"))
+      assert.isTrue(yield* within(Effect.sync(() => records.length === 1)))
+      assert.deepInclude(records[0], { bytesDown: size, reason: "done" })
+    }))
+
+  it.live("does not take a cut for the end", () =>
+    Effect.gen(function*() {
+      const { port, records } = yield* proxy({ idleTimeout: "400 millis" })
+      const origin = yield* target((socket) => socket.resume().end(randomBytes(size)))
+      // Read by the transport itself: a plain `net.Socket` would take a reset behind data for an end.
+      const client = yield* NodeTransport.make().connect(NetAddress.inetAddressFromStringUnsafe(`127.0.0.1:${port}`))
+      yield* client.write(Buffer.concat([G0, C4(origin.port)]))
+      assert.isTrue(yield* within(Effect.sync(() => records.length === 1), "5 seconds"))
+      assert.strictEqual(records[0]?.reason, "idle timeout")
+      const error = yield* Effect.flip(Effect.forever(client.pull))
+      assert.deepInclude(error, { _tag: "ConnectionError", reason: "Reset" })
     }))
 })
 

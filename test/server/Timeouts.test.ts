@@ -11,6 +11,7 @@ import {
   type MemoryProxyOptions,
   pass,
   type Peer,
+  proxyAddress,
   resolvesTo,
   settle
 } from "../support/Memory.ts"
@@ -260,7 +261,9 @@ describe("idle timeout", () => {
       yield* client.send(G0, C4(80))
       yield* pass(100)
       const flood = yield* Effect.forkChild(Effect.ignore(Effect.forever(client.connection.write(new Uint8Array(10)))))
-      yield* happensAfter(5000, over(client))
+      // The first of four looks in each limit, at 1250 ms, found it waiting: the limit counts from there.
+      yield* happensAfter(1250 + 5000 - 100, over(client))
+      assert.strictEqual(client.outcome, "reset")
       assert.isDefined(flood.pollUnsafe())
       yield* left(proxy, "idle timeout")
     }))
@@ -276,6 +279,19 @@ describe("idle timeout", () => {
       yield* client.end
       yield* target.end
       yield* left(proxy, "done")
+    }))
+})
+
+describe("a dial", () => {
+  it.effect("is given up at once when the client resets its connection", () =>
+    Effect.gen(function*() {
+      const proxy = yield* memoryProxy({ network: hanging })
+      const client = yield* proxy.connect
+      yield* client.send(G0, C4(hangs))
+      yield* pass(second)
+      yield* client.reset
+      yield* left(proxy, "client left during the dial")
+      assert.strictEqual(proxy.records[0]?.duration, second)
     }))
 })
 
@@ -313,6 +329,26 @@ describe("half-close timeout", () => {
       }
       yield* happensAfter(5000, over(client, target))
       assert.strictEqual(client.received.length, 12 + 10)
+      yield* left(proxy, "half-closed timeout")
+    }))
+
+  it.effect("waits for a reader that is slow to take what there is, and ends the silence after it", () =>
+    Effect.gen(function*() {
+      const proxy = yield* memoryProxy({ network: { capacity: 64 } })
+      const targets = yield* proxy.listen("127.0.0.1:80")
+      const answer = Buffer.alloc(1000, "answer")
+      const parts = [0, 200, 400, 600, 800].map((from) => answer.subarray(from, from + 200))
+      // Each read comes more than twice the limit after the one before.
+      const client = yield* proxy.hold(yield* proxy.memory.transport.connect(proxyAddress), Effect.sleep(150 * second))
+      yield* client.send(G0, C4(80))
+      yield* settle
+      yield* client.end
+      yield* Effect.forkChild(Effect.forEach(parts, (part) => targets[0]?.send(part) ?? Effect.die("no target")))
+      yield* pass(20 * minute)
+      assert.strictEqual(client.received.length, 12 + 1000)
+      assert.isTrue(client.received.subarray(12).equals(answer))
+      yield* pass(150 * second)
+      assert.strictEqual(client.outcome, "end")
       yield* left(proxy, "half-closed timeout")
     }))
 

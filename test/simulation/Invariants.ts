@@ -79,7 +79,7 @@ const checkReason = (observed: Observed, client: Client, side: Side, record: Rec
   if (reason === "handshake timeout") return assert.strictEqual(record.duration, limits.handshake)
   if (reason === "idle timeout") return cause(limits.idle > 0 && record.duration >= limits.idle)
   if (reason === "half-closed timeout") return cause(limits.idle > 0 || limits.halfClose > 0)
-  if (reason.startsWith("client left")) return cause(side.ended)
+  if (reason.startsWith("client left")) return cause(side.ended || side.left !== undefined)
   if (reason.startsWith("client connection")) return cause(side.left !== undefined)
   if (reason === "done" || reason.startsWith("target connection")) return cause(record.reply === 0)
   // All others are refusals.

@@ -17,6 +17,15 @@ const from = (connection: Connection): Connection => ({
   get failure() {
     return connection.failure
   },
+  get watcher() {
+    return connection.watcher
+  },
+  set watcher(watcher) {
+    connection.watcher = watcher
+  },
+  get unsent() {
+    return connection.unsent
+  },
   pull: connection.pull,
   write: (bytes) => connection.write(bytes),
   end: connection.end,

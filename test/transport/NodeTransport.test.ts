@@ -71,6 +71,39 @@ for (const plainReads of [false, true]) {
   describe(plainReads ? "NodeTransport, plain reads" : "NodeTransport, onread", () => {
     const transport = NodeTransport.make({ plainReads })
 
+    it.live.each(["close", "reset"] as const)(
+      "%s while a write waits is a reset, at once",
+      (how) =>
+        Effect.scoped(Effect.gen(function*() {
+          const server = yield* listen(transport)
+          const peer = yield* transport.connect(NetAddress.inetAddressFromStringUnsafe(`127.0.0.1:${server.port}`))
+          const connection = yield* server.next
+          const write = yield* Effect.forkChild(connection.write(randomBytes(32 * 1024 * 1024)), {
+            startImmediately: true
+          })
+          yield* Effect.sleep("50 millis")
+          assert.isAbove(connection.unsent, 0)
+          yield* connection[how]
+          assert.isTrue(Exit.isFailure(yield* Fiber.await(write)))
+          const { error } = yield* drain(peer)
+          assert.deepInclude(error, { _tag: "ConnectionError", reason: "Reset" })
+        }))
+    )
+
+    it.live("tells a reset right behind data from an end", () =>
+      Effect.scoped(Effect.gen(function*() {
+        const server = yield* listen(transport)
+        const socket = yield* client(server.port)
+        const connection = yield* server.next
+        yield* Effect.callback<void>((resume) => {
+          socket.write("half of it", () => resume(Effect.void))
+        })
+        socket.resetAndDestroy()
+        yield* Effect.sleep("50 millis")
+        const { error } = yield* drain(connection)
+        assert.deepInclude(error, { _tag: "ConnectionError", reason: "Reset" })
+      })))
+
     it.live("moves bytes and half-closes in both directions", () =>
       Effect.scoped(Effect.gen(function*() {
         const server = yield* listen(transport)
