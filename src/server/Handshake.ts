@@ -1,6 +1,8 @@
 /** The client's side of the handshake: greeting, login, request (RFC 1928 §3–4, RFC 1929). */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { Authenticator } from "../policy/Authenticator.ts"
+import * as Address from "../protocol/Address.ts"
 import * as Greeting from "../protocol/Greeting.ts"
 import * as MethodSelection from "../protocol/MethodSelection.ts"
 import * as PasswordReply from "../protocol/PasswordReply.ts"
@@ -35,8 +37,10 @@ export const login = Effect.fnUntraced(function*(
 })
 
 /** Reads the request; any command but CONNECT is refused with 07, once all of it has been read. */
-export const request = Effect.fnUntraced(function*(reader: MessageReader) {
+export const request = Effect.fnUntraced(function*(session: SessionState, reader: MessageReader) {
   const { address, command } = yield* reader.read(Request.codec)
   if (command === Request.connect) return address
+  // For the log.
+  session.destination = Result.getOrUndefined(Address.toHostPort(address))
   return yield* new ProtocolError({ frame: Request.codec.name, reason: new UnknownCommand({ command }) })
 })

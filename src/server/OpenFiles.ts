@@ -15,6 +15,12 @@ const usualLimit = 1024
 export const connectionsWithin = (openFiles: number): number =>
   Math.max(1, Math.floor((openFiles - Math.min(reserve, openFiles / 2)) / descriptorsPerConnection))
 
+/**
+ * The last descriptor that a client may have. The system gives out the lowest free one, so that its number tells
+ * how many are in use; those behind are for the targets of clients that are being served.
+ */
+export const lastForClients = (openFiles: number): number => openFiles - 1 - Math.min(64, Math.floor(openFiles / 8))
+
 /** The process's soft limit (which Node raises to the hard one as it starts). */
 export const openFilesLimit: Effect.Effect<number> = Effect.tryPromise(() => readFile("/proc/self/limits", "utf8"))
   .pipe(

@@ -32,9 +32,11 @@ export const make = (services: Services) => {
   const serve = Effect.fnUntraced(function*(session: SessionState) {
     const { client } = session
     yield* Scope.addFinalizer(yield* Effect.scope, client.close)
+    // It left while it waited to be accepted. Nobody knows who it was, so there is nothing to serve it by.
+    if (session.remote === undefined) return void (session.reason = "client left before it was served")
     const reader = new MessageReader(client)
     yield* Handshake.login(session, reader, services.authenticator)
-    const target = yield* open(session, yield* Handshake.request(reader))
+    const target = yield* open(session, yield* Handshake.request(session, reader))
     session.enter("relay")
     yield* relay(client, target, reader, session)
     session.reason ??= "done"

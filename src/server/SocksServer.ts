@@ -12,6 +12,7 @@ import * as DnsResolver from "../transport/DnsResolver.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import { Resolver } from "../transport/Resolver.ts"
 import { type Accept, type ListenError, Transport } from "../transport/Transport.ts"
+import * as Admission from "./Admission.ts"
 import { ConnectionLog } from "./ConnectionLog.ts"
 import * as Deadlines from "./Deadlines.ts"
 import { connectionsWithin, openFilesLimit } from "./OpenFiles.ts"
@@ -37,15 +38,12 @@ export interface Options {
 /** How long a refused client has to read the refusal before its socket is closed (RFC 1928 §6 allows 10 s). */
 const linger = Duration.seconds(1)
 
-/** A warning about clients that could not be served, at most one line in this time. */
-const warningInterval = Duration.toMillis("10 seconds")
-
 type Services = Authenticator | AccessPolicy | Resolver | Dialer | ConnectionLog | Transport
 
 export class SocksServer extends Context.Service<SocksServer, {
   /** Where it listens, with the ports that were given for 0. */
   readonly addresses: ReadonlyArray<NetAddress.InetAddress>
-  /** How many clients were turned away because `maxConnections` were there. */
+  /** How many clients were turned away: `maxConnections` were there, or no descriptor was left for one. */
   readonly refused: Effect.Effect<number>
   /**
    * Stops listening, lets running connections finish for `drainTimeout`, then
@@ -75,7 +73,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const transport = yield* Transport
   const deadlines = yield* Deadlines.make
   const registry = new Registry()
-  const maxConnections = options.maxConnections ?? connectionsWithin(yield* openFilesLimit)
+  const openFiles = yield* openFilesLimit
   const timeouts: Timeouts = {
     handshake: Duration.toMillis(options.handshakeTimeout ?? "10 seconds"),
     idle: Duration.toMillis(options.idleTimeout ?? "1 hour"),
@@ -92,27 +90,20 @@ const make = Effect.fnUntraced(function*(options: Options) {
   })
   const fork = Effect.runForkWith(yield* Effect.context<never>())
 
-  let refused = 0
-  let quietUntil = 0
-  const warn = (message: string) => {
-    const now = deadlines.now()
-    if (now < quietUntil) return
-    quietUntil = now + warningInterval
-    fork(Effect.logWarning(message))
-  }
-
+  const admission = Admission.make({
+    maxConnections: options.maxConnections ?? connectionsWithin(openFiles),
+    openFiles,
+    running: () => registry.running.size,
+    now: deadlines.now,
+    warn: (message) => fork(Effect.logWarning(message))
+  })
   const accept: Accept = {
-    admit: () => {
-      if (registry.running.size < maxConnections) return true
-      refused++
-      warn(`${maxConnections} connections are open: clients are turned away; see --max-connections`)
-      return false
-    },
+    admit: admission.admit,
+    failed: admission.failed,
     accept: (connection) => {
       const session = new SessionState(registry.nextId(), connection, deadlines, timeouts)
       registry.add(session, fork(serve(session)))
-    },
-    failed: (code) => warn(`can't accept clients: ${code}`)
+    }
   }
 
   // Before the listeners, so that it runs after they have stopped, and before the timer stops.
@@ -128,7 +119,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
 
   return Context.make(SocksServer, {
     addresses: listeners.map((listener) => listener.address),
-    refused: Effect.sync(() => refused),
+    refused: Effect.sync(admission.refused),
     drain
   }).pipe(Context.add(Sessions, registry.service))
 })

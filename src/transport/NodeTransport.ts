@@ -20,6 +20,7 @@ export interface Options {
 
 /** The part of libuv's TCP handle that accepting without a second `net.Socket` needs. */
 interface TcpHandle {
+  readonly fd?: number
   onconnection?: (status: number, client: TcpHandle | undefined) => void
   setNoDelay(enable: boolean): number
   setKeepAlive(enable: boolean, seconds: number): number
@@ -67,7 +68,7 @@ export const make = (options?: Options): Transport["Service"] => {
       handle.setKeepAlive(true, Math.ceil(keepAliveDelay / 1000)) === 0
     handle.onconnection = (status, client) => {
       if (client === undefined || status !== 0) return accept.failed(getSystemErrorName(status))
-      if (!accept.admit()) return client.close()
+      if (!accept.admit(client.fd)) return client.close()
       const socket = new Net.Socket(socketOptions(client))
       if (!inherited) tune(socket)
       accept.accept(new NodeConnection(socket, false))

@@ -42,8 +42,11 @@ export const timedOut = (address: NetAddress.InetAddress): DialError =>
 
 /** What a listener does with its clients. Both are called from the accept loop and must return at once. */
 export interface Accept {
-  /** Whether there is room for one more client; asked before anything is built for it. A refused one is closed. */
-  readonly admit: () => boolean
+  /**
+   * Whether there is room for one more client; asked before anything is built for it. A refused one is closed.
+   * `descriptor` is the number of its file descriptor, where it has one.
+   */
+  readonly admit: (descriptor?: number) => boolean
   /** Takes the connection over, to the point of closing it. */
   readonly accept: (connection: Connection) => void
   /** Accepting failed (`EMFILE`); the listener goes on by itself. */

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { createHash, randomBytes } from "node:crypto"
+import { within } from "../support/Polling.ts"
 import { proxy } from "../support/Proxy.ts"
 import { C4, connect, connectThrough, G0, hex, probe, readReply } from "../support/RawClient.ts"
 import { closedPort, echo, target } from "../support/Targets.ts"
@@ -54,14 +55,30 @@ describe("SocksServer", () => {
       assert.strictEqual(records[0]?.reply, 5)
     }))
 
+  it.live("names in the log what a command that it does not have was for", () =>
+    Effect.gen(function*() {
+      const { port, records } = yield* proxy()
+      const client = yield* connect(port)
+      yield* client.send(G0, hex("05 02 00 03 07"), "db.corp", hex("00 50"))
+      yield* client.read(2)
+      assert.deepStrictEqual((yield* client.readToEnd).subarray(0, 2), hex("05 07"))
+      yield* client.end
+      assert.isTrue(yield* within(Effect.sync(() => records.length === 1)))
+      assert.deepInclude(records[0], { reply: 7, destination: "db.corp:80", address: undefined })
+    }))
+
   it.live("carries 64 MiB each way at once, to the byte", () =>
     Effect.gen(function*() {
       const { port, records } = yield* proxy()
       const down = randomBytes(1024 * 1024)
       const rounds = 64
       const seen = createHash("sha256")
+      let ended = false
       const origin = yield* target((socket) => {
         socket.on("data", (data) => seen.update(data))
+        socket.on("end", () => {
+          ended = true
+        })
         let left = rounds
         const push = () => {
           while (left > 0) {
@@ -85,7 +102,8 @@ describe("SocksServer", () => {
       for (let i = 0; i < rounds; i++) expected.update(down)
       yield* client.readEach((data) => got.update(data))
       assert.strictEqual(got.digest("hex"), expected.digest("hex"))
-      while (records.length === 0) yield* Effect.sleep(20)
+      // The session is over once all has been written, and the origin has yet to read it.
+      assert.isTrue(yield* within(Effect.sync(() => records.length === 1 && ended), "5 seconds"))
       assert.strictEqual(seen.digest("hex"), sent.digest("hex"))
       assert.deepInclude(records[0], { bytesUp: rounds * up.length, bytesDown: rounds * down.length, reason: "done" })
     }))
