@@ -6,6 +6,13 @@ import { type CommandError, failed, unusable } from "./CommandError.ts"
 /** Whether only this machine can connect to an address. */
 const isLocal = ({ address }: NetAddress.InetAddress): boolean => NetAddress.isLoopback(NetAddress.toCanonical(address))
 
+/** The complaint about an address that was given twice; `undefined` when none was. */
+export const twice = (listen: ReadonlyArray<NetAddress.InetAddress>, source: string): CommandError | undefined => {
+  const fixed = listen.filter(({ port }) => port !== 0).map(NetAddress.formatInet)
+  const again = fixed.find((address, index) => fixed.indexOf(address) !== index)
+  return again === undefined ? undefined : unusable(`${source}: ${again} is given twice; give it once`)
+}
+
 /** The refusal to become a proxy for everybody by accident; `undefined` when there is no such danger. */
 export const openProxy = (options: {
   readonly listen: ReadonlyArray<NetAddress.InetAddress>

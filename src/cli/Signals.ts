@@ -1,11 +1,22 @@
-/** SIGTERM and SIGINT: the first asks, the second insists. */
+/** SIGTERM and SIGINT: the first asks, the second insists. SIGHUP and SIGUSR1 change nothing, but would without us. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as os from "node:os"
 
-const signals = ["SIGTERM", "SIGINT"] as const
+// A hangup ends what runs in a terminal. Without one, it is how daemons are asked to read their configuration again.
+const signals = process.stdin.isTTY ? ["SIGTERM", "SIGINT", "SIGHUP"] as const : ["SIGTERM", "SIGINT"] as const
 
 export type Termination = typeof signals[number]
+
+/** Installs listeners for the scope. */
+const listen = <Name extends NodeJS.Signals>(names: ReadonlyArray<Name>, listener: (signal: Name) => void) => {
+  // `process.on` types its listener for all signals, and calls it with the one that it is for.
+  const each = (signal: NodeJS.Signals) => listener(signal as Name)
+  return Effect.acquireRelease(
+    Effect.sync(() => names.forEach((name) => process.on(name, each))),
+    () => Effect.sync(() => names.forEach((name) => process.off(name, each)))
+  )
+}
 
 /**
  * From here until the scope closes, the first signal completes the effect that
@@ -16,9 +27,22 @@ export const termination = Effect.gen(function*() {
   const onSignal = (signal: Termination) => {
     if (!Deferred.doneUnsafe(first, Effect.succeed(signal))) process.exit(128 + os.constants.signals[signal])
   }
-  yield* Effect.acquireRelease(
-    Effect.sync(() => signals.forEach((signal) => process.on(signal, onSignal))),
-    () => Effect.sync(() => signals.forEach((signal) => process.off(signal, onSignal)))
-  )
+  yield* listen(signals, onSignal)
   return Deferred.await(first)
+})
+
+/**
+ * From here until the scope closes, two signals are logged and ignored: SIGHUP, which would end the process, and
+ * SIGUSR1, with which Node opens its debugger on a port of loopback, where clients of the proxy may reach it.
+ */
+export const ignored = Effect.gen(function*() {
+  const fork = Effect.runForkWith(yield* Effect.context<never>())
+  const names = process.stdin.isTTY ? ["SIGUSR1"] as const : ["SIGHUP", "SIGUSR1"] as const
+  yield* listen(names, (signal) => {
+    fork(
+      Effect.logInfo("signal ignored: there is nothing to reload; restart to change settings").pipe(
+        Effect.annotateLogs({ signal })
+      )
+    )
+  })
 })

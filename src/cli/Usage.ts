@@ -22,6 +22,9 @@ const invalidValue = ({ expected, kind, option, value }: CliError.InvalidValue):
   }
   const choices = setting?.kind === "switch" ? ["true", "false"] : setting?.choices
   if (choices !== undefined) return `${field}: ${notOneOf(value, choices)}`
+  if (/^"[^"]+"( \| "[^"]+")*$/.test(expected)) {
+    return `${field}: ${notOneOf(value, expected.replaceAll("\"", "").split(" | "))}`
+  }
   return `${field}: ${expected.replace(/^Expected:? /, "wanted ")}`
 }
 
@@ -29,7 +32,10 @@ const invalidValue = ({ expected, kind, option, value }: CliError.InvalidValue):
 export const explain = (error: CliError.NonShowHelpErrors, command: ReadonlyArray<string>): string => {
   switch (error._tag) {
     case "UnrecognizedOption":
-      return `${error.option}: no such flag; ${suggest(error.suggestions)}${help(error.command ?? command)}`
+      // Behind a colon stands a password: `--userann:secret`.
+      return `${error.option.replace(/:.*/s, "")}: no such flag; ${suggest(error.suggestions)}${
+        help(error.command ?? command)
+      }`
     case "UnknownSubcommand":
       return `no such command; ${suggest(error.suggestions)}${help(error.parent)}`
     case "InvalidValue":

@@ -45,6 +45,7 @@ const layer = (settings: Settings.Settings) =>
 const run = Effect.gen(function*() {
   // Before anybody can know that the server is there.
   const termination = yield* Signals.termination
+  yield* Signals.ignored
   const server = yield* SocksServer
   for (const address of server.addresses) {
     yield* Console.log(`listening on socks5://${NetAddress.formatInet(address)}`)
@@ -52,7 +53,8 @@ const run = Effect.gen(function*() {
   const signal = yield* termination
   yield* Effect.logInfo("stopping: waiting for connections to end").pipe(Effect.annotateLogs({ signal }))
   yield* server.drain
-  yield* Effect.logInfo("stopped")
+  const refused = yield* server.refused
+  yield* Effect.logInfo("stopped").pipe(Effect.annotateLogs(refused === 0 ? {} : { refused }))
 })
 
 export const serve = Command.make(
@@ -61,6 +63,8 @@ export const serve = Command.make(
   // Untraced: a span that lasts as long as the proxy would only be in the way of whoever traces connections.
   Effect.fnUntraced(function*(input) {
     const { settings, sourceOf } = yield* Flags.effective(input)
+    const twice = ListenFailure.twice(settings.listen, sourceOf("listen"))
+    if (twice !== undefined) return yield* twice
     const danger = ListenFailure.openProxy({
       listen: settings.listen,
       hasUsers: hasUsers(settings),

@@ -93,7 +93,7 @@ export const Settings = Schema.Struct({
   }),
   connectTimeout: timeout({
     default: "10s",
-    description: "Limit for connecting to a destination, over all its addresses"
+    description: "Limit for connecting to a destination, over all its addresses; looking its name up has 5s of its own"
   }),
   idleTimeout: timeoutOrZero({
     default: "1h",

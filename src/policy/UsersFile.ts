@@ -56,6 +56,7 @@ export const problemOfName = (name: string): string | undefined => {
   // RFC 1929 §2 gives the name one byte of length.
   if (Buffer.byteLength(name) > 255) return "is longer than 255 bytes"
   if (name.includes(":")) return "has a colon"
+  if (name.startsWith("#")) return "starts with #, as comments do"
   // Line separators and changes of direction forge log lines as well as control characters do.
   if (/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}\p{Surrogate}]/u.test(name)) return "has control characters"
   return name.trim() === name ? undefined : "starts or ends with a space"
@@ -107,6 +108,16 @@ const unreadable = (path: string, code: string): UsersFileError => {
     new UsersFileError({ path, line: undefined, field: "file", problem, fix })
   switch (code) {
     case "ENOENT":
+      // A user that was meant for --user: what follows the colon is a password.
+      if (/:[^/]*$/.test(path)) {
+        return new UsersFileError({
+          path: path.replace(/:[^/]*$/, ":***"),
+          line: undefined,
+          field: "file",
+          problem: "no such file",
+          fix: "correct the path, or give NAME:PASSWORD to --user"
+        })
+      }
       return fail("no such file", "create it with a NAME:HASH on each line, or correct the path")
     case "EACCES":
     case "EPERM":

@@ -39,7 +39,7 @@ const fieldsOf = (record: ConnectionRecord): object => {
   }
   fields.up = record.bytesUp
   fields.down = record.bytesDown
-  fields.duration = Math.round(record.duration)
+  fields.duration_ms = Math.round(record.duration)
   fields.reason = record.reason
   return fields
 }

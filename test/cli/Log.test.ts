@@ -97,7 +97,7 @@ describe("ConnectionLog.layer", () => {
         status: "connection refused",
         up: 10,
         down: 20,
-        duration: 13,
+        duration_ms: 13,
         reason: "refused"
       })
     }))
@@ -113,7 +113,7 @@ describe("ConnectionLog.layer", () => {
         "id",
         "up",
         "down",
-        "duration",
+        "duration_ms",
         "reason"
       ])
     }))

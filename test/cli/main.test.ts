@@ -40,6 +40,10 @@ const unusable: ReadonlyArray<Case> = [
   ["serve --idle-timeout soon", "--idle-timeout: \"soon\" is not a duration, such as 500ms, 10s, 1h30m or 0"],
   ["serve --handshake-timeout 0", "--handshake-timeout: \"0\" is no time at all; give 1ms or more"],
   ["serve --max-connections 0", "--max-connections: \"0\" is not a whole number from 1 to 999999999"],
+  ["serve --userann:S3cr3t-canary", "--userann: no such flag; see sluice serve --help"],
+  ["serve --listen 127.0.0.1:1 --listen localhost:1", "--listen: 127.0.0.1:1 is given twice; give it once"],
+  ["serve --listen [::1]:1 --listen [0:0::1]:1", "--listen: [::1]:1 is given twice; give it once"],
+  ["--completions tcsh", "--completions: \"tcsh\" is not one of bash, zsh, fish, powershell, sh, pwsh"],
   // The same from the environment, under the variable's name.
   ["serve", `SLUICE_LISTEN: "1080" is not ${listenHelp}`, { SLUICE_LISTEN: "127.0.0.1:0 1080" }],
   ["serve", `SLUICE_LISTEN: "x" is not ${listenHelp}`, { SLUICE_LISTEN: "127.0.0.1:0, x" }],
@@ -68,7 +72,12 @@ const unusable: ReadonlyArray<Case> = [
     "SLUICE_USERS: /nonexistent/users: no such file; create it with a NAME:HASH on each line, or correct the path",
     { SLUICE_USERS: "/nonexistent/users" }
   ],
+  [
+    "serve --users /nonexistent/ann:S3cr3t-canary",
+    "--users: /nonexistent/ann:***: no such file; correct the path, or give NAME:PASSWORD to --user"
+  ],
   // Hash.
+  ["hash #ann", "NAME: starts with #, as comments do; give the name that the user logs in with"],
   ["hash a:b", "NAME: has a colon; give the name that the user logs in with"],
   ["hash alice S3cr3t-canary", "1 too many arguments; quote a value that has spaces, or see sluice hash --help"],
   ["hash --password S3cr3t-canary", "--password: no such flag; see sluice hash --help"]

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { connect as connectTcp } from "node:net"
 import * as Cli from "../support/Cli.ts"
+import * as ProcessInfo from "../support/ProcessInfo.ts"
 import { AU, C4, CD, connect, connectThrough, G0, G2, hex, probe } from "../support/RawClient.ts"
 import { echo } from "../support/Targets.ts"
 
@@ -97,6 +98,23 @@ describe("sluice serve", () => {
           assert.strictEqual((yield* client.readToEnd).length, 0)
           assert.strictEqual(yield* proxy.exitCode, 0)
           assert.match(proxy.stderr(), /connection ended[^\n]* up=10 down=10 [^\n]*\n[^\n]*msg=stopped\n$/)
+        })
+    )
+
+    it.live.each(["SIGHUP", "SIGUSR1"] as const)(
+      "ignores %s, and opens no debugger",
+      (signal) =>
+        Effect.gen(function*() {
+          const target = yield* echo()
+          const proxy = yield* Cli.serve()
+          const client = yield* connectThrough(proxy.port, target.port)
+          yield* proxy.signal(signal)
+          const line = yield* proxy.takeLine(/signal ignored/)
+          assert.include(line, `signal=${signal}`)
+          yield* client.send("still here")
+          assert.strictEqual((yield* client.read(10)).toString(), "still here")
+          assert.notInclude(proxy.stderr(), "Debugger listening")
+          assert.strictEqual(yield* ProcessInfo.listeners(proxy.pid), 1)
         })
     )
 

@@ -22,9 +22,16 @@ export const residentMemory = (pid: number) =>
     return Number(kibibytes) * 1024
   })
 
-/** A line of `ss -tano` for each of its TCP sockets that is not listening. */
-export const sockets = Effect.fnUntraced(function*(pid: number) {
+const allSockets = Effect.fnUntraced(function*(pid: number) {
   const { code, stderr, stdout } = yield* Program.run("ss", ["-tanopH"])
   if (code !== 0) return yield* Effect.die(new Error(`ss ended with ${code}: ${stderr}`))
-  return stdout.split("\n").filter((line) => line.includes(`,pid=${pid},`) && !line.startsWith("LISTEN"))
+  return stdout.split("\n").filter((line) => line.includes(`,pid=${pid},`))
 })
+
+/** A line of `ss -tano` for each of its TCP sockets that is not listening. */
+export const sockets = (pid: number) =>
+  Effect.map(allSockets(pid), (lines) => lines.filter((line) => !line.startsWith("LISTEN")))
+
+/** How many TCP sockets it listens on. */
+export const listeners = (pid: number) =>
+  Effect.map(allSockets(pid), (lines) => lines.filter((line) => line.startsWith("LISTEN")).length)
