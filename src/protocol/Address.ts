@@ -189,7 +189,10 @@ export const toHostPort = (address: Address): Result.Result<Host.HostPort, Proto
     const name = Text.escape(Text.encode(address.name))
     return new ProtocolError({ frame: "address", reason: new BadDomain({ name, why }) })
   }
-  const parsed = Host.hostFromString(unbracket(address.name))
+  const name = unbracket(address.name)
+  // `127.0.0.1.`, as browsers read it; a name keeps its dot.
+  const literal = NetAddress.ipFromString(name.endsWith(".") ? name.slice(0, -1) : name)
+  const parsed = Result.isSuccess(literal) ? literal : Host.hostFromString(name)
   if (Result.isFailure(parsed)) return Result.fail(bad(parsed.failure.message))
   const host = parsed.success
   // A zone is the business of the machine that knows its own interfaces, not of a client elsewhere.

@@ -40,6 +40,7 @@ const dialCodes: Readonly<Record<DialError["reason"], number>> = {
   NetworkUnreachable: Reply.networkUnreachable,
   // 06 is about an IP packet's time to live, not about time.
   TimedOut: Reply.hostUnreachable,
+  Prohibited: Reply.notAllowed,
   Unknown: Reply.generalFailure
 }
 

@@ -3,7 +3,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as NetAddress from "effect/net/NetAddress"
+import * as NetAddress from "effect/net/NetAddress"
 import { AccessPolicy } from "../policy/AccessPolicy.ts"
 import { Authenticator } from "../policy/Authenticator.ts"
 import * as InternalNetworks from "../policy/InternalNetworks.ts"
@@ -69,6 +69,12 @@ export class SocksServer extends Context.Service<SocksServer, {
   ).pipe(Layer.provideMerge(NodeTransport.layer()))
 }
 
+const isAnyIpv6 = ({ address }: NetAddress.InetAddress) =>
+  NetAddress.isIpv6Address(address) && NetAddress.isUnspecified(address)
+
+const isAnyIpv4 = (port: number) => ({ address, port: other }: NetAddress.InetAddress) =>
+  other === port && NetAddress.isIpv4Address(address) && NetAddress.isUnspecified(address)
+
 const make = Effect.fnUntraced(function*(options: Options) {
   const transport = yield* Transport
   const deadlines = yield* Deadlines.make
@@ -108,7 +114,13 @@ const make = Effect.fnUntraced(function*(options: Options) {
 
   // Before the listeners, so that it runs after they have stopped, and before the timer stops.
   yield* Effect.addFinalizer(() => registry.stopAll("server stopped"))
-  const listeners = yield* Effect.forEach(options.listen, (address) => transport.listen(address, accept))
+  const listeners = yield* Effect.forEach(
+    options.listen,
+    (address) =>
+      transport.listen(address, accept, {
+        ipv6Only: isAnyIpv6(address) && options.listen.some(isAnyIpv4(address.port))
+      })
+  )
 
   const drain = Effect.fn("SocksServer.drain")(function*() {
     yield* Effect.forEach(listeners, (listener) => listener.stop, { discard: true })

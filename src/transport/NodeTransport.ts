@@ -41,7 +41,9 @@ const dialReasons: Readonly<Record<string, DialError["reason"]>> = {
   // No route of that family: `connect` to IPv6 on a host that has none.
   EADDRNOTAVAIL: "NetworkUnreachable",
   EAFNOSUPPORT: "NetworkUnreachable",
-  ETIMEDOUT: "TimedOut"
+  ETIMEDOUT: "TimedOut",
+  EACCES: "Prohibited",
+  EPERM: "Prohibited"
 }
 
 const errorCode = (error: unknown): string =>
@@ -75,7 +77,11 @@ export const make = (options?: Options): Transport["Service"] => {
     }
   }
 
-  const listen = Effect.fn("Transport.listen")(function*(address: NetAddress.InetAddress, accept: Accept) {
+  const listen = Effect.fn("Transport.listen")(function*(
+    address: NetAddress.InetAddress,
+    accept: Accept,
+    options?: { readonly ipv6Only?: boolean }
+  ) {
     const server = yield* Effect.acquireRelease(
       Effect.sync(() => Net.createServer({ allowHalfOpen: true, pauseOnConnect: true })),
       (server) => Effect.sync(() => server.close())
@@ -87,7 +93,8 @@ export const make = (options?: Options): Transport["Service"] => {
     })
     yield* Effect.callback<void, ListenError>((resume) => {
       server.once("error", (error) => resume(Effect.fail(new ListenError({ address, code: errorCode(error) }))))
-      server.listen({ host: NetAddress.formatHost(address), port: address.port, backlog }, () => {
+      const ipv6Only = options?.ipv6Only ?? false
+      server.listen({ host: NetAddress.formatHost(address), port: address.port, backlog, ipv6Only }, () => {
         server.removeAllListeners("error")
         server.on("error", (error) => accept.failed(errorCode(error)))
         takeHandles(server, accept)

@@ -24,11 +24,11 @@ export class ListenError extends Data.TaggedError("ListenError")<{
 /**
  * Dialling one address failed.
  *
- * `Refused`, `HostUnreachable`, `NetworkUnreachable` and `TimedOut` are the four
- * that SOCKS can tell apart; all else is `Unknown`, with the system's `code`.
+ * `Refused`, `HostUnreachable`, `NetworkUnreachable`, `TimedOut` and `Prohibited`
+ * (by this machine's firewall or routes) are those that SOCKS can tell apart; all else is `Unknown`, with the system's `code`.
  */
 export class DialError extends Data.TaggedError("DialError")<{
-  readonly reason: "Refused" | "HostUnreachable" | "NetworkUnreachable" | "TimedOut" | "Unknown"
+  readonly reason: "Refused" | "HostUnreachable" | "NetworkUnreachable" | "TimedOut" | "Prohibited" | "Unknown"
   readonly address: NetAddress.InetAddress
   readonly code: string
 }> {
@@ -63,10 +63,14 @@ export interface Listener {
 
 /** Bytes in and out. */
 export class Transport extends Context.Service<Transport, {
-  /** Binds and listens; the scope stops it. */
+  /**
+   * Binds and listens; the scope stops it. `::` takes IPv4 clients too, unless `ipv6Only` leaves them to a
+   * listener of their own.
+   */
   readonly listen: (
     address: NetAddress.InetAddress,
-    accept: Accept
+    accept: Accept,
+    options?: { readonly ipv6Only?: boolean }
   ) => Effect.Effect<Listener, ListenError, Scope.Scope>
   /**
    * Connects to one address, or fails with `TimedOut` when that takes longer than

@@ -1,6 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
 import { createHash, randomBytes } from "node:crypto"
+import { SocksServer } from "../../src/server/SocksServer.ts"
 import { within } from "../support/Polling.ts"
 import { proxy } from "../support/Proxy.ts"
 import { C4, connect, connectThrough, G0, hex, probe, readReply } from "../support/RawClient.ts"
@@ -53,6 +57,28 @@ describe("SocksServer", () => {
       assert.isTrue(yield* probe(port, origin.port))
       yield* Effect.sleep(20)
       assert.strictEqual(records[0]?.reply, 5)
+    }))
+
+  it.live("listens on both wildcards with one port", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const free = yield* closedPort
+      const layer = (first: string, second: string) =>
+        SocksServer.layer({
+          listen: [first, second].map((host) => NetAddress.inetAddressFromStringUnsafe(`${host}:${free}`))
+        })
+          .pipe(Layer.provide(SocksServer.defaults))
+      for (const [first, second] of [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"]] as const) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const { addresses } = Context.get(yield* Layer.build(layer(first, second)), SocksServer)
+          assert.deepStrictEqual(addresses.map(NetAddress.formatInet), [`${first}:${free}`, `${second}:${free}`])
+          for (const host of ["127.0.0.1", "::1"]) {
+            const client = yield* connect(free, { host })
+            yield* client.send(G0, C4(origin.port), "ping")
+            assert.strictEqual((yield* client.read(2 + 10 + 4)).subarray(12).toString(), "ping")
+          }
+        }))
+      }
     }))
 
   it.live("names in the log what a command that it does not have was for", () =>

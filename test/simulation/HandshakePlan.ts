@@ -54,6 +54,7 @@ const failureCodes = {
   HostUnreachable: Reply.hostUnreachable,
   NetworkUnreachable: Reply.networkUnreachable,
   TimedOut: Reply.hostUnreachable,
+  Prohibited: Reply.notAllowed,
   Unknown: Reply.generalFailure
 } as const
 
