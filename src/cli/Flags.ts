@@ -2,6 +2,8 @@
 import * as Arr from "effect/Array"
 import * as CliError from "effect/cli/CliError"
 import * as Flag from "effect/cli/Flag"
+import * as Param from "effect/cli/Param"
+import * as Primitive from "effect/cli/Primitive"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -25,8 +27,12 @@ export interface Effective {
   readonly sourceOf: (key: keyof Settings.Settings) => string
 }
 
-/** The value of a variable as the flag would have it; a list of nothing but separators is as good as none. */
-const split = ({ repeatable, secret }: Settings.Setting, text: string): Option.Option<unknown> => {
+/**
+ * The value of a variable as the flag would have it. An empty one, or a list of nothing but separators, is as good as
+ * none; but not an empty path, since who sets it means that there is a file.
+ */
+const split = ({ kind, repeatable, secret }: Settings.Setting, text: string): Option.Option<unknown> => {
+  if (text === "" && kind !== "path") return Option.none()
   const words = repeatable === true ? text.split(/[\s,]+/).filter((word) => word !== "") : [text]
   const concealed: ReadonlyArray<unknown> = secret === true ? words.map((word) => Redacted.make(word)) : words
   return repeatable === true
@@ -41,9 +47,17 @@ const fromEnvironment = (setting: Settings.Setting) =>
     Effect.map(Option.map((value): Given => ({ source: setting.variable, value })))
   )
 
+/** A path as it was written. `Flag.Path` would look it up and complete it, an empty one to the current directory. */
+const path = (flag: string): Flag.Flag<string> =>
+  Param.makeSingle({
+    kind: Param.flagKind,
+    name: flag,
+    primitiveType: Object.assign(Primitive.Path("file"), { parse: (text: string) => Effect.succeed(text) })
+  })
+
 const base = ({ choices, flag, kind, secret }: Settings.Setting): Flag.Flag<unknown> => {
   if (kind === "switch") return Flag.map(Flag.Boolean(flag), String)
-  if (kind === "path") return Flag.Path(flag)
+  if (kind === "path") return path(flag)
   if (choices !== undefined) return Flag.Literals(flag, choices)
   return secret === true ? Flag.Redacted(flag) : Flag.String(flag)
 }

@@ -8,7 +8,9 @@ const isLocal = ({ address }: NetAddress.InetAddress): boolean => NetAddress.isL
 
 /** The complaint about an address that was given twice; `undefined` when none was. */
 export const twice = (listen: ReadonlyArray<NetAddress.InetAddress>, source: string): CommandError | undefined => {
-  const fixed = listen.filter(({ port }) => port !== 0).map(NetAddress.formatInet)
+  const fixed = listen.filter(({ port }) => port !== 0).map((address) =>
+    NetAddress.formatInet(NetAddress.toCanonical(address))
+  )
   const again = fixed.find((address, index) => fixed.indexOf(address) !== index)
   return again === undefined ? undefined : unusable(`${source}: ${again} is given twice; give it once`)
 }

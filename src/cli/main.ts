@@ -5,6 +5,7 @@ import * as CliConfig from "effect/cli/CliConfig"
 import type * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -13,6 +14,7 @@ import { createRequire } from "node:module"
 import * as os from "node:os"
 import { escape } from "../config/Escape.ts"
 import { CommandError } from "./CommandError.ts"
+import * as LogOutput from "./LogOutput.ts"
 import { sluice } from "./root.ts"
 import * as Usage from "./Usage.ts"
 
@@ -63,9 +65,14 @@ export const run = (args: ReadonlyArray<string>): Effect.Effect<Ending> =>
 
 /** Runs the process's command line, and ends the process. */
 export const main = (): void => {
-  Effect.runFork(run(process.argv.slice(2))).addObserver((exit) => {
+  // An empty variable is as good as none, but for some settings: those see it.
+  const environment = ConfigProvider.fromEnv({ preserveEmptyStrings: true })
+  const program = Effect.provideService(run(process.argv.slice(2)), ConfigProvider.ConfigProvider, environment)
+  Effect.runFork(program).addObserver((exit) => {
     const { code, complaint } = Exit.isSuccess(exit) ? exit.value : endingOf(exit)
     if (complaint !== undefined) process.stderr.write(`sluice: ${escape(complaint)}\n`)
-    process.exit(code)
+    // What a pipe has not taken yet is lost at the exit.
+    Effect.runFork(Effect.all([process.stdout, process.stderr].map(LogOutput.flushed), { concurrency: "unbounded" }))
+      .addObserver(() => process.exit(code))
   })
 }

@@ -53,8 +53,7 @@ const run = Effect.gen(function*() {
   const signal = yield* termination
   yield* Effect.logInfo("stopping: waiting for connections to end").pipe(Effect.annotateLogs({ signal }))
   yield* server.drain
-  const refused = yield* server.refused
-  yield* Effect.logInfo("stopped").pipe(Effect.annotateLogs(refused === 0 ? {} : { refused }))
+  return yield* server.refused
 })
 
 export const serve = Command.make(
@@ -75,6 +74,8 @@ export const serve = Command.make(
     yield* run.pipe(
       Effect.provide(layer(settings)),
       Effect.scoped,
+      // Once all has been closed, and logged.
+      Effect.flatMap((refused) => Effect.annotateLogs(Effect.logInfo("stopped"), refused === 0 ? {} : { refused })),
       Effect.catchTags({
         ListenError: (error) => Effect.fail(ListenFailure.refused(error, sourceOf("listen"))),
         UsersFileError: (error) => Effect.fail(unusable(`${sourceOf("users")}: ${error.message}`))

@@ -104,20 +104,18 @@ export const parse = (path: string, text: string): Result.Result<ReadonlyArray<E
 }
 
 const unreadable = (path: string, code: string): UsersFileError => {
+  // A user that was meant for --user has a password behind the colon. What is there as a directory is no such user.
+  const shown = code === "EISDIR" ? path : path.replace(/:.*/s, ":***")
   const fail = (problem: string, fix: string) =>
-    new UsersFileError({ path, line: undefined, field: "file", problem, fix })
+    new UsersFileError({
+      path: shown,
+      line: undefined,
+      field: "file",
+      problem,
+      fix: shown === path ? fix : "correct the path, or give NAME:PASSWORD to --user"
+    })
   switch (code) {
     case "ENOENT":
-      // A user that was meant for --user: what follows the colon is a password.
-      if (/:[^/]*$/.test(path)) {
-        return new UsersFileError({
-          path: path.replace(/:[^/]*$/, ":***"),
-          line: undefined,
-          field: "file",
-          problem: "no such file",
-          fix: "correct the path, or give NAME:PASSWORD to --user"
-        })
-      }
       return fail("no such file", "create it with a NAME:HASH on each line, or correct the path")
     case "EACCES":
     case "EPERM":

@@ -7,7 +7,11 @@ import * as Settings from "../../src/config/Settings.ts"
 import * as Cli from "../support/Cli.ts"
 
 const runWith = (args: ReadonlyArray<string>, env: Record<string, string> = {}) =>
-  Effect.provideService(run(args), ConfigProvider.ConfigProvider, ConfigProvider.fromEnvRecord(env))
+  Effect.provideService(
+    run(args),
+    ConfigProvider.ConfigProvider,
+    ConfigProvider.fromEnvRecord(env, { preserveEmptyStrings: true })
+  )
 
 const listenHelp = "HOST:PORT with an IP address or localhost, such as 127.0.0.1:1080 or [::1]:1080"
 const openProxyHelp =
@@ -35,14 +39,22 @@ const unusable: ReadonlyArray<Case> = [
   ["serve --listen 1080", `--listen: "1080" is not ${listenHelp}`],
   ["serve --listen=", `--listen: is empty; give ${listenHelp}`],
   ["serve --listen 127.0.0.1:0 --listen \u001b[2K", `--listen: "\\x1b[2K" is not ${listenHelp}`],
+  ["serve --user #ann:S3cr3t-canary", "--user: user name starts with #, as comments do; write NAME:PASSWORD"],
   ["serve --user S3cr3t-canary", "--user: no colon after the user name; write NAME:PASSWORD"],
   ["serve --allow lan", "--allow: \"lan\" is not a network, such as 10.0.0.0/8, fd00::/8 or 192.168.1.7"],
   ["serve --idle-timeout soon", "--idle-timeout: \"soon\" is not a duration, such as 500ms, 10s, 1h30m or 0"],
   ["serve --handshake-timeout 0", "--handshake-timeout: \"0\" is no time at all; give 1ms or more"],
   ["serve --max-connections 0", "--max-connections: \"0\" is not a whole number from 1 to 999999999"],
   ["serve --userann:S3cr3t-canary", "--userann: no such flag; see sluice serve --help"],
+  ["serve --userann:S3cr3t=canary", "--userann: no such flag; see sluice serve --help"],
+  ["serve -uann:S3cr3t-canary", "-u: no such flag; see sluice serve --help"],
   ["serve --listen 127.0.0.1:1 --listen localhost:1", "--listen: 127.0.0.1:1 is given twice; give it once"],
   ["serve --listen [::1]:1 --listen [0:0::1]:1", "--listen: [::1]:1 is given twice; give it once"],
+  [
+    "serve --listen 127.0.0.1:1 --listen [::ffff:127.0.0.1]:1",
+    "--listen: 127.0.0.1:1 is given twice; give it once"
+  ],
+  ["serve", "SLUICE_LISTEN: 127.0.0.1:1 is given twice; give it once", { SLUICE_LISTEN: "localhost:1 127.0.0.1:1" }],
   ["--completions tcsh", "--completions: \"tcsh\" is not one of bash, zsh, fish, powershell, sh, pwsh"],
   // The same from the environment, under the variable's name.
   ["serve", `SLUICE_LISTEN: "1080" is not ${listenHelp}`, { SLUICE_LISTEN: "127.0.0.1:0 1080" }],
@@ -62,6 +74,7 @@ const unusable: ReadonlyArray<Case> = [
   ["serve", `SLUICE_LISTEN: 0.0.0.0:1080 ${openProxyHelp}`, { SLUICE_LISTEN: "0.0.0.0:1080" }],
   ["serve --no-open-proxy --listen 0.0.0.0:0", `--listen: 0.0.0.0:0 ${openProxyHelp}`, { SLUICE_OPEN_PROXY: "1" }],
   ["serve --listen 0.0.0.0:0", `--listen: 0.0.0.0:0 ${openProxyHelp}`, { SLUICE_USER: " , " }],
+  ["serve --listen 0.0.0.0:0", `--listen: 0.0.0.0:0 ${openProxyHelp}`, { SLUICE_USER: "", SLUICE_LOG_LEVEL: "" }],
   // Files.
   [
     "serve --users /nonexistent/users",
@@ -76,6 +89,22 @@ const unusable: ReadonlyArray<Case> = [
     "serve --users /nonexistent/ann:S3cr3t-canary",
     "--users: /nonexistent/ann:***: no such file; correct the path, or give NAME:PASSWORD to --user"
   ],
+  [
+    "serve --users ann:S3cr3t/canary",
+    "--users: ann:***: no such file; correct the path, or give NAME:PASSWORD to --user"
+  ],
+  [
+    `serve --users ann:S3cr3t-canary${"x".repeat(300)}`,
+    "--users: ann:***: can't be read (ENAMETOOLONG); correct the path, or give NAME:PASSWORD to --user"
+  ],
+  [
+    "serve",
+    "SLUICE_USERS: ann:***: no such file; correct the path, or give NAME:PASSWORD to --user",
+    { SLUICE_USERS: "ann:S3cr3t-canary" }
+  ],
+  ["serve --users=", "--users: is empty; give the path of a file"],
+  ["serve --users ", "--users: is empty; give the path of a file"],
+  ["serve", "SLUICE_USERS: is empty; give the path of a file", { SLUICE_USERS: "" }],
   // Hash.
   ["hash #ann", "NAME: starts with #, as comments do; give the name that the user logs in with"],
   ["hash a:b", "NAME: has a colon; give the name that the user logs in with"],
@@ -109,6 +138,16 @@ describe("main", () => {
         stdout: "",
         stderr: "sluice: --listen: 192.0.2.1:1080 is not an address of this machine; " +
           "choose one that is, or 0.0.0.0 or [::] for all\n"
+      })
+    }))
+
+  it.live("does not take an empty SLUICE_USERS for none", () =>
+    Effect.gen(function*() {
+      const ended = yield* Cli.run(["serve", "--listen", "0.0.0.0:0"], { env: { SLUICE_USERS: "" } })
+      assert.deepStrictEqual(ended, {
+        code: 2,
+        stdout: "",
+        stderr: "sluice: SLUICE_USERS: is empty; give the path of a file\n"
       })
     }))
 

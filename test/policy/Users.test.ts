@@ -265,6 +265,7 @@ describe("userFromString", () => {
     [`:${canary}`, "user name is empty; write NAME:PASSWORD"],
     ["ann:", "password of \"ann\" is empty; write NAME:PASSWORD"],
     [`${"n".repeat(256)}:${canary}`, "user name is longer than 255 bytes; write NAME:PASSWORD"],
+    [`#ann:${canary}`, "user name starts with #, as comments do; write NAME:PASSWORD"],
     [`a\nb:${canary}`, "user name has control characters; write NAME:PASSWORD"],
     [
       `ann:${canary.repeat(20)}`,

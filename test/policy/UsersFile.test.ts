@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises"
+import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { inspect } from "node:util"
@@ -100,6 +100,11 @@ describe("UsersFile", () => {
     assert.strictEqual(UsersFile.problemOfName("a:b"), "has a colon")
   })
 
+  it("refuses a name that would make its line a comment", () => {
+    assert.deepStrictEqual(Result.getOrThrow(UsersFile.parse("users.txt", `#ann:${hash}`)), [])
+    assert.strictEqual(UsersFile.problemOfName("#ann"), "starts with #, as comments do")
+  })
+
   it("says which field is at fault, and where", () => {
     const { field, fix, line, path, problem } = failure(`\nann:${canary}`)
     assert.deepStrictEqual({ field, fix, line, path, problem }, {
@@ -146,6 +151,17 @@ describe("UsersFile", () => {
       yield* Effect.promise(() => writeFile(binary, Uint8Array.from([0x61, 0x3a, 0xff, 0xfe])))
       const notText = yield* Effect.flip(UsersFile.read(binary))
       assert.strictEqual(notText.message, `${binary}: not UTF-8 text; save it as UTF-8`)
+      const colons = join(path, "a:b")
+      const user = yield* Effect.flip(UsersFile.read(`${colons}:${canary}`))
+      assert.strictEqual(
+        user.message,
+        `${join(path, "a")}:***: no such file; correct the path, or give NAME:PASSWORD to --user`
+      )
+      yield* Effect.promise(() => mkdir(colons))
+      assert.strictEqual(
+        (yield* Effect.flip(UsersFile.read(colons))).message,
+        `${colons}: is a directory; name a file`
+      )
       const inFile = yield* Effect.flip(UsersFile.read(join(binary, "none")))
       assert.strictEqual(
         inFile.message,
