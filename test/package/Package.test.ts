@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
+import { SourceMap } from "node:module"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -56,6 +57,15 @@ class Consumer extends Context.Service<Consumer, {
     })
   )
 }
+
+/** Compiles one file of the project. */
+const compile = Effect.fnUntraced(function*(name: string) {
+  const { folder, write } = yield* Consumer
+  const compilerOptions = { strict: true, module: "NodeNext", target: "ES2023", noEmit: true, skipLibCheck: false }
+  yield* write("tsconfig.json", JSON.stringify({ compilerOptions, files: [name] }))
+  const tsc = Path.join(root, "node_modules/typescript/bin/tsc")
+  return yield* Program.run(process.execPath, [tsc, "-p", "."], { cwd: folder })
+})
 
 const library = `
 import * as Context from "effect/Context"
@@ -119,16 +129,31 @@ layer(Consumer.layer, { excludeTestServices: true, timeout: "3 minutes" })("the 
       assert.deepStrictEqual(files.filter((file) => !known.test(file) || /test|bench|example/i.test(file)), [])
     }))
 
-  it.effect("has a source for everything built, and everything built for a source", () =>
+  it.effect("has all that the library is made of, built for its sources and nothing else", () =>
     Effect.gen(function*() {
       const { files } = yield* Consumer
       const stems = files.flatMap((file) => /^src\/(.+)\.ts$/.exec(file)?.[1] ?? [])
-      const built = stems.flatMap((stem) => [".d.ts", ".d.ts.map", ".js", ".js.map"].map((ending) => stem + ending))
+        // The program is one file, which has these in it.
+        .filter((stem) => !/^(?:cli$|cli\/|config\/)/.test(stem))
+      const modules = stems.flatMap((stem) => [".d.ts", ".d.ts.map", ".js", ".js.map"].map((ending) => stem + ending))
+      const built = [...modules, "cli.js", "cli.js.map"]
       const found = files.flatMap((file) => /^dist\/([^.].*)$/.exec(file)?.[1] ?? [])
-      assert.isAbove(found.length, 0)
+      assert.isAbove(modules.length, 0)
       assert.deepStrictEqual(built.filter((file) => !found.includes(file)), [])
       const tooMuch = found.filter((file) => !built.includes(file))
       assert.deepStrictEqual(tooMuch, [], "left over from a source that is gone: remove dist, and build again")
+    }))
+
+  it.effect("maps the program to the sources beside it", () =>
+    Effect.gen(function*() {
+      const { folder } = yield* Consumer
+      const read = (name: string) => Fs.readFileSync(Path.join(folder, "node_modules/sluice", name), "utf8")
+      const bundle = read("dist/cli.js").trimEnd().split("\n")
+      assert.deepStrictEqual(bundle.slice(-2), ["main();", "//# sourceMappingURL=cli.js.map"])
+      const entry = new SourceMap(JSON.parse(read("dist/cli.js.map"))).findEntry(bundle.length - 2, 0)
+      assert.deepInclude(entry, { originalSource: "../src/cli.ts", originalColumn: 0 })
+      const line = "originalLine" in entry ? entry.originalLine : -1
+      assert.strictEqual(read("src/cli.ts").split("\n")[line], "main()")
     }))
 
   it.effect("says its version", () =>
@@ -173,12 +198,24 @@ layer(Consumer.layer, { excludeTestServices: true, timeout: "3 minutes" })("the 
 
   it.effect("has types, its declarations checked as well", () =>
     Effect.gen(function*() {
-      const { folder, write } = yield* Consumer
-      const compilerOptions = { strict: true, module: "NodeNext", target: "ES2023", noEmit: true, skipLibCheck: false }
+      const { write } = yield* Consumer
       yield* write("types.ts", types)
-      yield* write("tsconfig.json", JSON.stringify({ compilerOptions, files: ["types.ts"] }))
-      const tsc = Path.join(root, "node_modules/typescript/bin/tsc")
-      const ended = yield* Program.run(process.execPath, [tsc, "-p", "."], { cwd: folder })
-      assert.deepStrictEqual(ended, { code: 0, stdout: "", stderr: "" })
+      assert.deepStrictEqual(yield* compile("types.ts"), { code: 0, stdout: "", stderr: "" })
+    }))
+
+  it.effect("compiles what its README shows, with nothing left to provide", () =>
+    Effect.gen(function*() {
+      const { folder, write } = yield* Consumer
+      const readme = Fs.readFileSync(Path.join(folder, "node_modules/sluice/README.md"), "utf8")
+      const blocks = Array.from(readme.matchAll(/^```(?:ts|typescript)\n(.*?)^```$/gms), ([, code = ""]) => code)
+      assert.isAbove(blocks.length, 0)
+      for (const [i, code] of blocks.entries()) {
+        const name = `readme-${i}.ts`
+        const whole = /^const Proxy = /m.test(code)
+        if (i === 0) assert.isTrue(whole, "the first one makes the proxy")
+        const rest = whole ? "\nexport const program: Effect.Effect<never, unknown> = Layer.launch(Proxy)\n" : ""
+        yield* write(name, code + rest)
+        assert.deepStrictEqual(yield* compile(name), { code: 0, stdout: "", stderr: "" }, code)
+      }
     }))
 })
