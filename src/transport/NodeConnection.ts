@@ -223,7 +223,9 @@ export class NodeConnection implements Connection {
 const destroyWithReset = (socket: Net.Socket): void => {
   // The system refuses to reset what is being shut down: then all was written, and the peer gets its end.
   const shuttingDown = socket.writableEnded && !socket.writableFinished
-  if (!shuttingDown) Object.assign(socket, { resetAndClosing: true })
+  // A TLS socket can't; the TCP socket below it can, which it closes with itself. That is not in the types.
+  const below = (socket as { readonly _parent?: Net.Socket | null })._parent ?? socket
+  if (!shuttingDown && handleOf(below)?.reset !== undefined) Object.assign(below, { resetAndClosing: true })
   socket.destroy()
 }
 
@@ -237,6 +239,8 @@ interface Handle {
   readonly writeQueueSize?: number
   /** An error number when there is no peer. */
   readonly getpeername?: (into: object) => number
+  /** TCP has it, TLS has not. */
+  readonly reset?: unknown
 }
 
 const closed = new ConnectionError({ reason: "Closed", code: "ECONNABORTED" })

@@ -2,10 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import { Writable } from "node:stream"
-import { setTimeout } from "node:timers/promises"
 import * as Log from "../../src/cli/Log.ts"
 import * as LogFormat from "../../src/config/LogFormat.ts"
 import { ConnectionLog, type ConnectionRecord } from "../../src/server/ConnectionLog.ts"
+import { within } from "../support/Polling.ts"
 
 const makeStream = () => {
   const writes: Array<string> = []
@@ -41,7 +41,7 @@ describe("Log", () => {
         Effect.provide(Logger.layer([logger]))
       )
       assert.deepStrictEqual(writes, [])
-      for (let i = 0; i < 200 && writes.length === 0; i++) yield* Effect.promise(() => setTimeout(10))
+      assert.isTrue(yield* within(Effect.sync(() => writes.length > 0), "2 seconds"))
       assert.strictEqual(writes.length, 1)
       assert.match(writes[0] ?? "", /^\S+ INFO {2}one\n\S+ INFO {2}two\n\S+ INFO {2}three\n$/)
     }))

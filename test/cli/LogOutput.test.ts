@@ -9,6 +9,7 @@ import * as Log from "../../src/cli/Log.ts"
 import * as LogOutput from "../../src/cli/LogOutput.ts"
 import * as LogFormat from "../../src/config/LogFormat.ts"
 import * as Cli from "../support/Cli.ts"
+import { within } from "../support/Polling.ts"
 import { AU, connect, G2, hex, probe } from "../support/RawClient.ts"
 import { echo } from "../support/Targets.ts"
 
@@ -48,9 +49,9 @@ describe("LogOutput", () => {
       assert.isAbove(stream.writableLength, 1024 * 1024 - 128 * 1024)
       assert.isAtMost(stream.writableLength, 1024 * 1024)
       // The last lines are collected for a moment before they are written.
-      for (let i = 0; i < 100 && !read().includes("dropped"); i++) yield* Effect.sleep("10 millis")
+      assert.isTrue(yield* within(Effect.sync(() => read().includes("dropped"))))
       yield* log("after")
-      for (let i = 0; i < 100 && !read().includes("after"); i++) yield* Effect.sleep("10 millis")
+      assert.isTrue(yield* within(Effect.sync(() => read().includes("after"))))
 
       const events = read().trimEnd().split("\n").map((text) => JSON.parse(text))
       const kept = events.filter(({ msg }) => msg === line).length
@@ -168,7 +169,7 @@ describe("a serve whose log nobody reads", () => {
         }
       }
       // One of them is the probe's.
-      for (let i = 0; i < 500 && count().logged + count().dropped < 2501; i++) yield* Effect.sleep("10 millis")
+      yield* within(Effect.sync(() => count().logged + count().dropped >= 2501), "5 seconds")
       const { dropped, logged } = count()
       assert.strictEqual(logged + dropped, 2501)
       assert.isAbove(logged, 500)

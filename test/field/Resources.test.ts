@@ -10,7 +10,7 @@ import type * as Net from "node:net"
 import { fileURLToPath } from "node:url"
 import * as Cli from "../support/Cli.ts"
 import * as DnsServer from "../support/DnsServer.ts"
-import { within } from "../support/Polling.ts"
+import { comesToRest, within } from "../support/Polling.ts"
 import * as ProcessInfo from "../support/ProcessInfo.ts"
 import { proxy } from "../support/Proxy.ts"
 import { AU, C4, CD, connect, connectThrough, G0, G2, hex, probe, readReply } from "../support/RawClient.ts"
@@ -263,7 +263,7 @@ describe("back-pressure", () => {
       )
 
       const client = yield* connectThrough(port, fast.port)
-      yield* Effect.sleep("1 second")
+      assert.isTrue(yield* comesToRest(sent))
       const stalledAt = sent()
       yield* Effect.sleep("2 seconds")
       assert.strictEqual(sent(), stalledAt, "the target's writes have stalled")
@@ -283,6 +283,58 @@ describe("back-pressure", () => {
       assert.strictEqual(got.digest("hex"), expected.digest("hex"))
       assert.isBelow((peak - baseline) / mebibyte, 32)
       assert.isTrue(yield* probe(port, origin.port))
+    }))
+
+  it.live("20 clients that do not read cost less than 1 MiB each, and their origins stop", () =>
+    Effect.gen(function*() {
+      const { pid, port } = yield* Cli.serve()
+      const readers = 20
+      // More than the kernel takes on the way, and less than would swamp the machine when nothing stops them.
+      const size = 24 * mebibyte
+      const block = Buffer.alloc(mebibyte)
+      const sources: Array<Net.Socket> = []
+      const fast = yield* target((socket) => {
+        sources.push(socket)
+        for (let i = 0; i < size / mebibyte; i++) socket.write(block)
+        socket.end()
+      })
+      // What reading and writing allocate for good is not the price of a reader that stalls.
+      yield* Effect.forEach(
+        Array.from({ length: 4 }),
+        () =>
+          Effect.scoped(
+            Effect.flatMap(connectThrough(port, fast.port), (client) =>
+              Effect.andThen(client.readEach(() => {}), client.end))
+          ),
+        { concurrency: "unbounded" }
+      )
+      yield* idleDescriptors(pid)
+      const baseline = yield* ProcessInfo.residentMemory(pid)
+      sources.length = 0
+
+      const clients = yield* Effect.forEach(Array.from({ length: readers }), () => connectThrough(port, fast.port))
+      const unsent = () => sources.map((socket) => socket.writableLength)
+      assert.isTrue(yield* comesToRest(() => unsent().join(" ")), "the origins have stopped")
+      assert.isTrue(unsent().every((length) => length > 0), `none has got rid of all: ${unsent().join(" ")}`)
+
+      assert.isBelow((yield* ProcessInfo.residentMemory(pid)) - baseline, readers * mebibyte)
+      // To the byte: what has been read from the origins, less what the clients' sockets have been given.
+      const legs = yield* ProcessInfo.traffic(pid)
+      const fromOrigins = legs.filter(({ peer }) => peer === fast.port)
+      const toClients = legs.filter(({ local }) => local === port)
+      assert.deepStrictEqual([fromOrigins.length, toClients.length], [readers, readers])
+      const taken = fromOrigins.reduce((sum, { read }) => sum + read, 0)
+      const held = toClients.reduce((rest, { written }) => rest - written, taken)
+      assert.isAtLeast(held, 0)
+      assert.isBelow(held, readers * mebibyte)
+
+      for (const client of clients) {
+        let received = 0
+        yield* client.readEach((bytes) => {
+          received += bytes.length
+        })
+        assert.strictEqual(received, size)
+      }
     }))
 })
 

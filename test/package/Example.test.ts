@@ -1,9 +1,13 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import { type ChildProcess, spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
+import { within } from "../support/Polling.ts"
 import * as Program from "../support/Program.ts"
+import { AU, connectThrough, type RawClient } from "../support/RawClient.ts"
+import { echo } from "../support/Targets.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
@@ -30,7 +34,12 @@ const example = Effect.acquireRelease(
 )
 
 const decodeSessions = Schema.decodeUnknownEffect(
-  Schema.fromJsonString(Schema.Array(Schema.Struct({ id: Schema.Int, user: Schema.String, phase: Schema.String })))
+  Schema.fromJsonString(Schema.Array(Schema.Struct({
+    id: Schema.Int,
+    client: Schema.String,
+    user: Schema.optionalKey(Schema.String),
+    phase: Schema.String
+  })))
 )
 
 it.live("the example of the README compiles against the package and runs", () =>
@@ -54,7 +63,30 @@ it.live("the example of the README compiles against the package and runs", () =>
     const mail = yield* curl("ann:sesame", "telnet://mail.example:25")
     assert.include(mail.stderr, "(2)")
 
-    // A session is ended from outside by its id.
-    const stopped = yield* Program.run("curl", ["-sS", "-X", "POST", `${web}/stop/${(session?.id ?? 0) + 1000}`])
-    assert.strictEqual(stopped.stdout, "{\"stopped\":false}")
+    // A session that is running is ended from outside by its id, and no other one.
+    const origin = yield* echo()
+    const [, proxyPort = ""] = proxy.split(":")
+    const login = AU("bo", "sesame")
+    const client = yield* connectThrough(Number(proxyPort), origin.port, login)
+    const other = yield* connectThrough(Number(proxyPort), origin.port, login)
+    const idOf = ({ socket }: RawClient) =>
+      Program.run("curl", ["-sS", "--max-time", "10", web]).pipe(
+        Effect.flatMap(({ stdout }) => decodeSessions(stdout)),
+        Effect.map((sessions) => sessions.find(({ client }) => client === `127.0.0.1:${socket.localPort}`)?.id)
+      )
+    const stop = (id: number | undefined) =>
+      Effect.map(
+        Program.run("curl", ["-sS", "--max-time", "10", "-X", "POST", `${web}/stop/${id}`]),
+        ({ stdout }) => stdout
+      )
+    const id = yield* idOf(client)
+    assert.isNumber(id)
+    assert.strictEqual(origin.open.size, 2)
+    assert.strictEqual(yield* stop(id), "{\"stopped\":true}")
+    assert.isTrue(yield* within(Effect.sync(() => origin.open.size === 1), "5 seconds"), "the target's side has ended")
+    assert.isTrue(Exit.isFailure(yield* Effect.exit(client.read(1))), "and the client's side has")
+    assert.isUndefined(yield* idOf(client))
+    assert.strictEqual(yield* stop(id), "{\"stopped\":false}")
+    yield* other.send("still here")
+    assert.strictEqual((yield* other.read(10)).toString(), "still here")
   }), 60_000)

@@ -9,3 +9,16 @@ export const within = (condition: Effect.Effect<boolean>, limit: Duration.Input 
     Effect.repeat({ until: (holds) => holds, schedule: Schedule.spaced(10) }),
     Effect.timeoutOrElse({ duration: limit, orElse: () => condition })
   )
+
+/** Whether a value stops to change, for 300 ms, within 10 seconds. */
+export const comesToRest = (value: () => number | string): Effect.Effect<boolean> =>
+  Effect.suspend(() => {
+    let before: number | string | undefined
+    const same = Effect.sync(() => {
+      const now = value()
+      const same = now === before
+      before = now
+      return same
+    })
+    return within(Effect.delay(same, 300), "10 seconds")
+  })

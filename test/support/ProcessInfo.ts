@@ -22,8 +22,8 @@ export const residentMemory = (pid: number) =>
     return Number(kibibytes) * 1024
   })
 
-const allSockets = Effect.fnUntraced(function*(pid: number) {
-  const { code, stderr, stdout } = yield* Program.run("ss", ["-tanopH"])
+const allSockets = Effect.fnUntraced(function*(pid: number, flags = "-tanopH") {
+  const { code, stderr, stdout } = yield* Program.run("ss", [flags])
   if (code !== 0) return yield* Effect.die(new Error(`ss ended with ${code}: ${stderr}`))
   return stdout.split("\n").filter((line) => line.includes(`,pid=${pid},`))
 })
@@ -35,3 +35,27 @@ export const sockets = (pid: number) =>
 /** How many TCP sockets it listens on. */
 export const listeners = (pid: number) =>
   Effect.map(allSockets(pid), (lines) => lines.filter((line) => line.startsWith("LISTEN")).length)
+
+/** What one TCP connection has moved, in bytes. */
+export interface Traffic {
+  readonly local: number
+  readonly peer: number
+  /** Received, and read by the process. */
+  readonly read: number
+  /** Given to the kernel to send. */
+  readonly written: number
+}
+
+/** Of its connections, by the kernel's own count. */
+export const traffic = (pid: number) =>
+  Effect.map(allSockets(pid, "-tnipHO"), (lines) =>
+    lines.map((line): Traffic => {
+      const [, receiveQueue, sendQueue, local = "", peer = ""] = line.split(/\s+/)
+      const counter = (name: string) => Number(new RegExp(` ${name}:(\\d+)`).exec(line)?.[1] ?? 0)
+      return {
+        local: Number(local.split(":").at(-1)),
+        peer: Number(peer.split(":").at(-1)),
+        read: counter("bytes_received") - Number(receiveQueue),
+        written: counter("bytes_acked") + Number(sendQueue)
+      }
+    }))

@@ -65,7 +65,8 @@ export const connect = (
     fromSocket
   )
 
-const fromSocket = (socket: Net.Socket): RawClient => {
+/** Over a socket that is connected, and that closes with the scope of whoever made it. */
+export const fromSocket = (socket: Net.Socket): RawClient => {
   let ended = false
   let failure: ClientError | undefined
   const wakers = new Set<() => void>()

@@ -1,8 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import type * as Arr from "effect/Array"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as NetAddress from "effect/net/NetAddress"
+import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import * as Dialer from "../../src/transport/Dialer.ts"
 import * as MemoryTransport from "../../src/transport/MemoryTransport.ts"
@@ -73,6 +76,65 @@ describe("Dialer", () => {
       }))
       // The accepting end is the test's own; the dialled one closed with its scope.
       assert.strictEqual(memory.open(), 1)
+    }))
+
+  /** Addresses that answer when they are told to, and what became of the sockets that were opened to them. */
+  const answering = Effect.fnUntraced(function*(...hosts: Arr.NonEmptyReadonlyArray<string>) {
+    const { memory } = yield* network(hosts, [])
+    const answers = new Map(hosts.map((host) => [host, Deferred.makeUnsafe<void>()]))
+    const answer = (host: string) => answers.get(host) ?? assert.fail(host)
+    const closed: Array<string> = []
+    /** Closing takes as long as the test says. */
+    const closing = new Map<string, Effect.Effect<void>>()
+    const connect = Effect.fnUntraced(function*(address: NetAddress.InetAddress) {
+      const host = NetAddress.formatIp(address.address)
+      // As sockets do, it belongs to the scope from its first moment.
+      yield* Effect.addFinalizer(() =>
+        Effect.andThen(closing.get(host) ?? Effect.void, Effect.sync(() => void closed.push(host)))
+      )
+      yield* Deferred.await(answer(host))
+      return yield* memory.transport.connect(address)
+    })
+    const dialer = Dialer.make({ ...memory.transport, connect })
+    const dial = yield* Effect.forkScoped(dialer.dial(ips(...hosts), 80))
+    yield* TestClock.adjust(250 * (hosts.length - 1))
+    assert.isUndefined(dial.pollUnsafe())
+    const connected = (host: string) => Deferred.doneUnsafe(answer(host), Effect.void)
+    return { closed, closing, connected, dial }
+  })
+
+  it.effect.each([["192.0.2.1", "192.0.2.2"], ["192.0.2.2", "192.0.2.1"]] as const)(
+    "of two that connect together, %s first, it closes %s",
+    ([first, late]) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const { closed, connected, dial } = yield* Scope.provide(answering("192.0.2.1", "192.0.2.2"), scope)
+        connected(first)
+        connected(late)
+        assert.strictEqual(NetAddress.formatInet((yield* Fiber.join(dial)).address), `${first}:80`)
+        assert.deepStrictEqual(closed, [late], "while the winner is in use")
+        yield* Scope.close(scope, Exit.void)
+        assert.deepStrictEqual(closed, [late, first])
+      })
+  )
+
+  it.effect("closes one that had connected when another one came to be the winner", () =>
+    Effect.gen(function*() {
+      const [first, second, third] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"] as const
+      const scope = yield* Scope.make()
+      const { closed, closing, connected, dial } = yield* Scope.provide(answering(first, second, third), scope)
+      // The second would win, but for the third, which holds it up with its closing.
+      const release = yield* Deferred.make<void>()
+      closing.set(third, Deferred.await(release))
+      connected(second)
+      yield* TestClock.adjust(0)
+      assert.isUndefined(dial.pollUnsafe())
+      connected(first)
+      yield* Deferred.succeed(release, undefined)
+      assert.strictEqual(NetAddress.formatInet((yield* Fiber.join(dial)).address), `${first}:80`)
+      assert.deepStrictEqual(closed, [third, second], "while the winner is in use")
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(closed, [third, second, first])
     }))
 
   it.effect("fails with the first failure when no address answers", () =>

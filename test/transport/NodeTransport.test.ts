@@ -7,11 +7,13 @@ import * as Fiber from "effect/Fiber"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
 import { createHash, randomBytes } from "node:crypto"
 import * as Net from "node:net"
 import type { Connection } from "../../src/transport/Connection.ts"
 import * as NodeTransport from "../../src/transport/NodeTransport.ts"
 import * as ReadBuffers from "../../src/transport/ReadBuffers.ts"
+import { comesToRest, within } from "../support/Polling.ts"
 
 const anyPort = NetAddress.inetAddressFromStringUnsafe("127.0.0.1:0")
 
@@ -81,8 +83,7 @@ for (const plainReads of [false, true]) {
           const write = yield* Effect.forkChild(connection.write(randomBytes(32 * 1024 * 1024)), {
             startImmediately: true
           })
-          yield* Effect.sleep("50 millis")
-          assert.isAbove(connection.unsent, 0)
+          assert.isTrue(yield* within(Effect.sync(() => connection.unsent > 0)))
           yield* connection[how]
           assert.isTrue(Exit.isFailure(yield* Fiber.await(write)))
           const { error } = yield* drain(peer)
@@ -170,7 +171,7 @@ for (const plainReads of [false, true]) {
         const total = 64 * 1024 * 1024
         socket.end(Buffer.alloc(total, 7))
         yield* connection.pull
-        yield* Effect.sleep(300)
+        assert.isTrue(yield* comesToRest(() => socket.writableLength))
         // Kernel buffers take some MiB; the rest stays with the sender.
         assert.isAbove(socket.writableLength, 32 * 1024 * 1024)
         const rest = yield* drain(connection)
@@ -184,7 +185,6 @@ for (const plainReads of [false, true]) {
         const socket = yield* client(server.port)
         const connection = yield* server.next
         const pull = yield* Effect.forkChild(connection.pull, { startImmediately: true })
-        yield* Effect.sleep(10)
         yield* Fiber.interrupt(pull)
         socket.end("kept")
         yield* Effect.sleep(30)
@@ -206,6 +206,42 @@ for (const plainReads of [false, true]) {
         assert.strictEqual(again.code, error.code)
       })))
 
+    it.live("fails a write after end, small or large", () =>
+      Effect.scoped(Effect.gen(function*() {
+        const server = yield* listen(transport)
+        const socket = yield* client(server.port)
+        const connection = yield* server.next
+        const bytes = yield* Effect.forkChild(received(socket), { startImmediately: true })
+        yield* connection.write(Buffer.from("last"))
+        yield* connection.end
+        for (const size of [1, 1024 * 1024, 1]) {
+          const error = yield* Effect.flip(connection.write(Buffer.alloc(size)))
+          assert.strictEqual(error._tag, "ConnectionError")
+        }
+        assert.strictEqual((yield* Fiber.join(bytes)).size, 4)
+      })))
+
+    it.live.each(["destroy", "resetAndDestroy"] as const)("fails writes to a peer that is gone by %s, without a pull", (
+      leave
+    ) =>
+      Effect.scoped(Effect.gen(function*() {
+        const server = yield* listen(transport)
+        for (const size of [1, 8 * 1024 * 1024]) {
+          const socket = yield* client(server.port)
+          const connection = yield* server.next
+          socket[leave]()
+          // The kernel may take some until the peer's answer to it is there.
+          const writes = Effect.repeat(connection.write(Buffer.alloc(size)), { schedule: Schedule.spaced(1) })
+          const error = yield* Effect.timeoutOrElse(Effect.flip(writes), {
+            duration: "5 seconds",
+            orElse: () => Effect.die(new Error("it waits, or succeeds for ever"))
+          })
+          assert.deepInclude(error, { _tag: "ConnectionError", reason: "Reset" })
+          const again = yield* Effect.flip(connection.write(Buffer.from("x")))
+          assert.strictEqual(again.code, error.code)
+        }
+      })))
+
     it.live("fails a write that waits when the peer goes away", () =>
       Effect.scoped(Effect.gen(function*() {
         const server = yield* listen(transport)
@@ -216,7 +252,8 @@ for (const plainReads of [false, true]) {
           Effect.exit(Effect.forever(Effect.suspend(() => connection.write(Buffer.alloc(1024 * 1024))))),
           { startImmediately: true }
         )
-        yield* Effect.sleep(100)
+        assert.isTrue(yield* comesToRest(() => connection.unsent))
+        assert.isAbove(connection.unsent, 0)
         assert.isUndefined(write.pollUnsafe())
         socket.resetAndDestroy()
         const exit = yield* Fiber.join(write)
@@ -288,6 +325,5 @@ for (const plainReads of [false, true]) {
 
 it.live("all leases come back", () =>
   Effect.gen(function*() {
-    yield* Effect.sleep(50)
-    assert.strictEqual(ReadBuffers.leased(), 0)
+    assert.isTrue(yield* within(Effect.sync(() => ReadBuffers.leased() === 0)))
   }))
