@@ -20,20 +20,24 @@ export class MessageReader {
    * and one read at most, so a client can't make it grow.
    */
   read<A>(codec: Codec<A>): Effect.Effect<A, ProtocolError | ConnectionError | Cause.Done> {
-    return Effect.suspend(() => {
-      const decoded = codec.decode(this.bytes)
-      if (decoded._tag === "Failed") return Effect.fail(decoded.error)
-      if (decoded._tag === "More") return Effect.andThen(this.readMore, this.read(codec))
-      this.bytes = this.bytes.subarray(decoded.size)
-      return Effect.succeed(decoded.value)
-    })
+    return Effect.suspend(() => this.next(codec))
   }
 
-  private get readMore() {
-    return Effect.map(this.connection.pull, ([chunk]) => {
-      // A copy in either case: the view is the transport's. `slice` on a Buffer would copy nothing.
-      this.bytes = this.bytes.length === 0 ? new Uint8Array(chunk) : Buffer.concat([this.bytes, chunk])
-    })
+  private next<A>(codec: Codec<A>): Effect.Effect<A, ProtocolError | ConnectionError | Cause.Done> {
+    const decoded = codec.decode(this.bytes)
+    switch (decoded._tag) {
+      case "Done":
+        this.bytes = this.bytes.subarray(decoded.size)
+        return Effect.succeed(decoded.value)
+      case "Failed":
+        return Effect.fail(decoded.error)
+      case "More":
+        return Effect.flatMap(this.connection.pull, ([chunk]) => {
+          // A copy in either case: the view is the transport's. `slice` on a Buffer would copy nothing.
+          this.bytes = this.bytes.length === 0 ? new Uint8Array(chunk) : Buffer.concat([this.bytes, chunk])
+          return this.next(codec)
+        })
+    }
   }
 
   /** The bytes behind the last message: the client did not wait for our answer. Gives them up. */

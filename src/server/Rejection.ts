@@ -11,6 +11,7 @@ import type { ProtocolError } from "../protocol/ProtocolError.ts"
 import * as Reply from "../protocol/Reply.ts"
 import type { ResolveError } from "../transport/Resolver.ts"
 import type { DialError } from "../transport/Transport.ts"
+import type { Phase } from "./SessionState.ts"
 
 /** The client offers no method that will do. */
 export class NoAcceptableMethod extends Data.TaggedError("NoAcceptableMethod")<{
@@ -88,6 +89,15 @@ const loginRejection: Rejection = {
   reply: undefined,
   message: PasswordReply.codec.encode({ status: PasswordReply.failure })
 }
+
+/** What broke is ours. In the handshake that is the login: nothing else of it asks anybody. */
+export const internal = (phase: Phase): Rejection =>
+  phase === "handshake"
+    ? loginRejection
+    : {
+      reply: Reply.generalFailure,
+      message: Reply.codec.encode({ code: Reply.generalFailure, address: Address.unspecified })
+    }
 
 /** How to say no to a client, in the terms of the message that it waits for. */
 export const make = (error: Refusal): Rejection => {

@@ -1,9 +1,11 @@
 /** Bytes both ways between two connections. */
+import type * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Pull from "effect/Pull"
+import { constTrue } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Connection, ConnectionError } from "../transport/Connection.ts"
@@ -35,31 +37,26 @@ export interface Early {
   takeRest(): Uint8Array
 }
 
-const send = (to: Connection, bytes: Uint8Array, observer: Observer): Effect.Effect<void, ConnectionError> =>
-  Effect.map(to.write(bytes), () => observer.delivered())
-
 /**
  * One direction: a Stream of what `from` sends, pulled into `to` by one loop.
  * Its end is passed on as a half-close. Each chunk has gone out before the next
  * is asked for, which is the back-pressure, and lets the transport use its
  * buffer again.
  */
-const pump = (scope: Scope.Scope, from: Connection, to: Connection, direction: Direction, observer: Observer) =>
-  Effect.flatMap(
+const pump = (scope: Scope.Scope, from: Connection, to: Connection, direction: Direction, observer: Observer) => {
+  const delivered = () => observer.delivered()
+  return Effect.flatMap(
     // `Stream.toPull` with the scope at hand: looking it up costs more than the rest of setting a stream up.
     Channel.toPullScoped(Stream.toChannel(Stream.fromPull(Effect.succeed(from.pull))), scope),
-    (pull) =>
-      Effect.forever(
-        Effect.flatMap(pull, ([bytes]) => {
-          observer.moved(direction, bytes.length)
-          return send(to, bytes, observer)
-        }),
-        { disableYield: true }
-      )
-  ).pipe(Pull.catchDone(() => {
-    observer.halfClosed()
-    return to.end
-  }))
+    (pull) => {
+      const forward = Effect.flatMap(pull, ([bytes]) => {
+        observer.moved(direction, bytes.length)
+        return to.write(bytes)
+      })
+      return Effect.whileLoop({ while: constTrue, body: () => forward, step: delivered })
+    }
+  )
+}
 
 /**
  * Relays until both directions have ended, or one has failed; `early` goes first.
@@ -71,33 +68,49 @@ const pump = (scope: Scope.Scope, from: Connection, to: Connection, direction: D
  * The race is written out, since one direction can run in the caller's own
  * fiber: that leaves each idle connection with two fibers instead of three.
  */
-export const relay = Effect.fnUntraced(function*(
+export const relay = (
   client: Connection,
   target: Connection,
   early: Early,
   observer: Observer
-): Effect.fn.Return<void, RelayError, Scope.Scope> {
-  const scope = yield* Effect.scope
-  let first: RelayError | undefined
-  const cut = (error: ConnectionError) =>
-    Effect.suspend(() => {
-      first ??= new RelayError({ side: client.failure === undefined ? "target" : "client", error })
-      return Effect.andThen(Effect.andThen(client.reset, target.reset), Effect.fail(first))
-    })
-  // In the session's scope, which interrupts it before it closes the sockets that were opened earlier.
-  const up = yield* Effect.forkIn(
-    Effect.catch(Effect.andThen(sendEarly(target, early, observer), pump(scope, client, target, "up", observer)), cut),
-    scope,
-    { startImmediately: true }
-  )
-  yield* Effect.catch(pump(scope, target, client, "down", observer), cut)
-  yield* Fiber.join(up)
-})
-
-const sendEarly = (target: Connection, early: Early, observer: Observer): Effect.Effect<void, ConnectionError> =>
-  Effect.suspend(() => {
-    const bytes = early.takeRest()
-    if (bytes.length === 0) return Effect.void
-    observer.moved("up", bytes.length)
-    return send(target, bytes, observer)
+): Effect.Effect<void, RelayError, Scope.Scope> =>
+  Effect.flatMap(Effect.scope, (scope) => {
+    let failure: RelayError | undefined
+    /** How a direction ends: with the stream, or with both connections. */
+    const finish = (to: Connection) => (error: ConnectionError | Cause.Done): Effect.Effect<void, RelayError> => {
+      if (error._tag === "Done") {
+        observer.halfClosed()
+        return to.end
+      }
+      failure ??= new RelayError({ side: client.failure === undefined ? "target" : "client", error })
+      return Effect.andThen(Effect.andThen(client.reset, target.reset), Effect.fail(failure))
+    }
+    const upward = Effect.catch(
+      sendEarly(target, early, observer, pump(scope, client, target, "up", observer)),
+      finish(target)
+    )
+    const downward = Effect.catch(pump(scope, target, client, "down", observer), finish(client))
+    let up: Fiber.Fiber<void, RelayError> | undefined
+    return Effect.onExit(
+      Effect.withFiber((fiber) => {
+        up = Effect.runForkWith(fiber.context)(upward)
+        return Effect.andThen(downward, Fiber.join(up))
+      }),
+      (exit) => Exit.isSuccess(exit) || up === undefined ? Effect.void : Fiber.interrupt(up)
+    )
   })
+
+const sendEarly = <A, E>(
+  target: Connection,
+  early: Early,
+  observer: Observer,
+  rest: Effect.Effect<A, E>
+): Effect.Effect<A, E | ConnectionError> => {
+  const bytes = early.takeRest()
+  if (bytes.length === 0) return rest
+  observer.moved("up", bytes.length)
+  return Effect.flatMap(target.write(bytes), () => {
+    observer.delivered()
+    return rest
+  })
+}

@@ -19,15 +19,20 @@ interface Services {
 type Addresses = Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
 
 /** Those addresses that the policy allows; the first denial when it allows none. */
-const allowed = Effect.fnUntraced(function*(
+const allowed = (
+  policy: AccessPolicy["Service"],
+  request: AccessRequest,
+  addresses: Addresses
+): Effect.Effect<Addresses, AccessDenied> =>
+  addresses.length === 1
+    ? Effect.as(policy.authorizeAddress(request, addresses[0]), addresses)
+    : allowedOf(policy, request, addresses)
+
+const allowedOf = Effect.fnUntraced(function*(
   policy: AccessPolicy["Service"],
   request: AccessRequest,
   addresses: Addresses
 ): Effect.fn.Return<Addresses, AccessDenied> {
-  if (addresses.length === 1) {
-    yield* policy.authorizeAddress(request, addresses[0])
-    return addresses
-  }
   const open: Array<NetAddress.IpAddress> = []
   let denied: AccessDenied | undefined
   for (const address of addresses) {
@@ -46,7 +51,9 @@ const allowed = Effect.fnUntraced(function*(
  * that resolves to an internal address is no way around.
  */
 export const dial = Effect.fnUntraced(function*(services: Services, session: SessionState, address: Address.Address) {
-  const destination = yield* Effect.fromResult(Address.toHostPort(address))
+  const parsed = Address.toHostPort(address)
+  if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
+  const destination = parsed.success
   session.destination = destination
   const request: AccessRequest = { client: session.remote, user: session.user, destination }
   yield* services.policy.authorize(request)

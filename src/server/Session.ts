@@ -2,12 +2,12 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Scope from "effect/Scope"
+import * as Result from "effect/Result"
 import type { AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
 import * as Address from "../protocol/Address.ts"
 import * as Reply from "../protocol/Reply.ts"
-import type { ConnectionError } from "../transport/Connection.ts"
+import type { Connection, ConnectionError } from "../transport/Connection.ts"
 import type { Dialer } from "../transport/Dialer.ts"
 import type { Resolver } from "../transport/Resolver.ts"
 import type { ConnectionLog } from "./ConnectionLog.ts"
@@ -30,57 +30,70 @@ export interface Services {
 /** Serves a client from accept to end. Never fails; interrupting it closes both its sockets. */
 export const make = (services: Services) => {
   const serve = Effect.fnUntraced(function*(session: SessionState) {
-    const { client } = session
-    yield* Scope.addFinalizer(yield* Effect.scope, client.close)
     // It left while it waited to be accepted. Nobody knows who it was, so there is nothing to serve it by.
     if (session.remote === undefined) return void (session.reason = "client left before it was served")
-    const reader = new MessageReader(client)
+    const reader = new MessageReader(session.client)
     yield* Handshake.login(session, reader, services.authenticator)
-    const target = yield* open(session, yield* Handshake.request(session, reader))
+    const address = yield* Handshake.request(session, reader)
+    session.enter("dial")
+    const target = session.target = yield* Route.dial(services, session, address)
+    yield* grant(session, target)
     session.enter("relay")
-    yield* relay(client, target, reader, session)
+    yield* relay(session.client, target, reader, session)
     session.reason ??= "done"
   })
 
-  /** Dials, and says so to the client; the session's scope closes the target. */
-  const open = Effect.fnUntraced(function*(session: SessionState, address: Address.Address) {
-    session.enter("dial")
-    const target = yield* Route.dial(services, session, address)
-    session.target = target
-    session.reply = Reply.succeeded
-    const bound = Address.fromInetAddress(target.local)
-    const reply = Reply.codec.encode({ code: Reply.succeeded, address: bound })
-    // The client is gone: for the target, too, that is a cut and not an end.
-    yield* Effect.tapError(session.client.write(reply), () => target.reset)
-    return target
-  })
-
+  // The scope closes the target.
   return (session: SessionState): Effect.Effect<void> =>
     Effect.onExit(
-      Effect.scoped(Effect.catch(serve(session), (error) => fail(session, error))),
+      Effect.scoped(Effect.catchCause(serve(session), (cause) => fail(session, cause))),
       (exit) => end(session, services.log, exit)
     )
 }
 
+/** Tells the client that it is connected, and from where. */
+const grant = (session: SessionState, target: Connection): Effect.Effect<void, ConnectionError> => {
+  session.reply = Reply.succeeded
+  const address = Address.fromInetAddress(target.local)
+  // A client that is gone: for the target, too, that is a cut and not an end.
+  return Effect.tapError(
+    session.client.write(Reply.codec.encode({ code: Reply.succeeded, address })),
+    () => target.reset
+  )
+}
+
+type Failure = Rejection.Refusal | RelayError | ConnectionError | Cause.Done
+
 /** Notes why, and tells the client where it would understand. */
-const fail = (
-  session: SessionState,
-  error: Rejection.Refusal | RelayError | ConnectionError | Cause.Done
-): Effect.Effect<void> => {
+const fail = (session: SessionState, cause: Cause.Cause<Failure>): Effect.Effect<void> => {
+  const found = Cause.findError(cause)
+  if (Result.isFailure(found)) return broken(session, found.failure)
+  const error = found.success
+  session.reason ??= error._tag === "Done"
+    ? `client left during the ${session.phase}`
+    : error._tag === "ConnectionError"
+    ? `client ${error.message}`
+    : error.message
   switch (error._tag) {
     case "Done":
-      session.reason ??= `client left during the ${session.phase}`
-      return Effect.void
     case "ConnectionError":
-      session.reason ??= `client ${error.message}`
-      return Effect.void
     case "RelayError":
-      session.reason ??= error.message
       return Effect.void
     default:
-      session.reason ??= error.message
       return reject(session, Rejection.make(error))
   }
+}
+
+/** A service of somebody's own broke, or this code did: the client learns that it is not to blame, the log why. */
+const broken = (session: SessionState, cause: Cause.Cause<never>): Effect.Effect<void> => {
+  if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause)
+  session.reason ??= "internal error"
+  return Effect.andThen(
+    Effect.logError("session died", cause),
+    session.target === undefined
+      ? reject(session, Rejection.internal(session.phase))
+      : Effect.andThen(session.client.reset, session.target.reset)
+  )
 }
 
 /**
@@ -96,11 +109,12 @@ const reject = Effect.fnUntraced(function*(session: SessionState, { message, rep
   yield* Effect.forever(session.client.pull)
 }, (effect) => Effect.ignore(effect))
 
-/** One record, whatever happened. */
+/** Closes the client's connection, and leaves one record, whatever happened. */
 const end = (session: SessionState, log: ConnectionLog["Service"], exit: Exit.Exit<void>): Effect.Effect<void> => {
   session.leave()
-  const record = log.ended(session.record(session.reason ?? (Exit.isSuccess(exit) ? "done" : "interrupted")))
-  return Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
-    ? record
-    : Effect.andThen(Effect.logError("session died", exit.cause), record)
+  const reason = session.reason ?? (Exit.isSuccess(exit) ? "done" : "interrupted")
+  return Effect.catchCause(
+    Effect.flatMap(session.client.close, () => log.ended(session.record(reason))),
+    (cause) => Effect.logError("connection log died", cause)
+  )
 }

@@ -43,8 +43,10 @@ export class NodeConnection implements Connection {
   /** Takes a socket over. `plain`: it was not opened with `onread`. */
   constructor(socket: Net.Socket, plain: boolean) {
     this.socket = socket
-    this.plain = plain // One hidden property instead of a closure for each listener.
-    ;(socket as OwnedSocket)[owner] = this
+    this.plain = plain
+    // One hidden property instead of a closure for each listener.
+    const owned = socket as OwnedSocket
+    owned[owner] = this
     socket.on("end", onEnd)
     socket.on("error", onError)
     socket.on("close", onClose)
@@ -65,19 +67,21 @@ export class NodeConnection implements Connection {
   }
 
   readonly pull: Effect.Effect<Chunk, ConnectionError | Cause.Done> = Effect.callback((resume) => {
-    const ready = this.poll()
-    if (ready !== undefined) return resume(ready)
     this.reader = resume
-    if (!this.plain) this.socket._read(0)
+    if (this.plain) this.readable()
+    else if (!this.settleReader()) this.socket._read(0)
   })
 
   /**
    * What a waiting pull is resumed with. It takes the bytes only when it runs: those of a pull that was interrupted
    * meanwhile stay for the next one, and no pull needs a finalizer for that.
    */
-  private readonly take: Effect.Effect<Chunk, ConnectionError | Cause.Done> = Effect.suspend(() =>
-    this.poll() ?? this.pull
-  )
+  private readonly take: Effect.Effect<Chunk> = Effect.sync(() => {
+    // There are some whenever a pull is resumed with this, and it runs at once.
+    const bytes = this.pending as Uint8Array
+    this.pending = undefined
+    return [bytes]
+  })
 
   write(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
     return Effect.suspend(() => {
@@ -132,17 +136,6 @@ export class NodeConnection implements Connection {
     })
   }
 
-  /** The result of a pull that needs no waiting. */
-  private poll(): PullExit | undefined {
-    const bytes = this.pending ?? (this.plain ? (this.socket.read() as Uint8Array | null) : undefined)
-    if (bytes !== undefined && bytes !== null) {
-      this.pending = undefined
-      return Exit.succeed([bytes])
-    }
-    if (this.ended) return done
-    return this.failure === undefined ? undefined : Exit.fail(this.failure)
-  }
-
   /** Bytes have been read. Returns whether to read on. */
   received(size: number, buffer: Uint8Array): boolean {
     const own = this.lease
@@ -187,7 +180,10 @@ export class NodeConnection implements Connection {
     resume?.(Exit.void)
   }
 
+  /** The plain way: there may be bytes to read. */
   readable(): void {
+    // A Buffer or null: no encoding is set.
+    this.pending ??= (this.socket.read() as Uint8Array | null) ?? undefined
     this.settleReader()
   }
 
@@ -209,10 +205,18 @@ export class NodeConnection implements Connection {
     resume?.(Exit.fail(this.failure))
   }
 
-  private settleReader(): void {
+  /** Resumes the waiting pull with what there is: bytes, the end, the failure. Returns whether there was any. */
+  private settleReader(): boolean {
     const resume = this.reader
+    if (resume === undefined) return false
+    let ready: Effect.Effect<Chunk, ConnectionError | Cause.Done>
+    if (this.pending !== undefined) ready = this.take
+    else if (this.ended) ready = done
+    else if (this.failure !== undefined) ready = Exit.fail(this.failure)
+    else return false
     this.reader = undefined
-    resume?.(this.take)
+    resume(ready)
+    return true
   }
 }
 

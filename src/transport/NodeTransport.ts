@@ -128,27 +128,29 @@ export const make = (options?: Options): Transport["Service"] => {
   }
 
   const connected = (
-    socket: Net.Socket,
+    connection: NodeConnection,
     address: NetAddress.InetAddress,
     timeout: Duration.Duration | undefined
-  ): Effect.Effect<void, DialError> =>
+  ): Effect.Effect<NodeConnection, DialError> =>
     Effect.callback((resume) => {
+      const { socket } = connection
       const limit = timeout && Duration.isFinite(timeout) ? Duration.toMillis(timeout) : undefined
       const timer = limit === undefined ? undefined : setTimeout(() => {
-        socket.destroy()
         resume(Effect.fail(timedOut(address)))
+        socket.destroy()
       }, limit)
-      const failed = (error: Error) => {
-        clearTimeout(timer)
-        const code = errorCode(error)
-        resume(Effect.fail(new DialError({ reason: dialReasons[code] ?? "Unknown", address, code })))
+      connection.watcher = {
+        failed: () => {
+          clearTimeout(timer)
+          const code = connection.failure?.code ?? "EUNKNOWN"
+          resume(Effect.fail(new DialError({ reason: dialReasons[code] ?? "Unknown", address, code })))
+        }
       }
-      socket.once("error", failed)
       socket.once("connect", () => {
         clearTimeout(timer)
-        socket.off("error", failed)
+        connection.watcher = undefined
         tune(socket)
-        resume(Effect.void)
+        resume(Effect.succeed(connection))
       })
       return Effect.sync(() => {
         clearTimeout(timer)
@@ -159,11 +161,10 @@ export const make = (options?: Options): Transport["Service"] => {
   /** The scope owns the socket from the moment that it exists. */
   const connect = (address: NetAddress.InetAddress, timeout?: Duration.Duration) =>
     Effect.flatMap(Effect.scope, (scope) => {
-      const socket = open(address)
-      const connection = new NodeConnection(socket, plain)
-      return Scope.addFinalizer(scope, connection.close).pipe(
-        Effect.andThen(connected(socket, address, timeout)),
-        Effect.as(connection)
+      const connection = new NodeConnection(open(address), plain)
+      return Effect.andThen(
+        Scope.addFinalizer(scope, connection.close),
+        connected(connection, address, timeout)
       )
     })
 
