@@ -31,7 +31,9 @@ export const codec: Codec<Greeting> = {
     if (count === undefined) return more(2 - bytes.length)
     const end = 2 + count
     if (bytes.length < end) return more(end - bytes.length)
-    return done(trusted(Greeting, { methods: Array.from(bytes.subarray(2, end)) }), end)
+    const methods: Array<number> = []
+    for (const method of bytes.subarray(2, end)) methods.push(method)
+    return done(trusted(Greeting, { methods }), end)
   },
   encode: ({ methods }) => Uint8Array.from([version, methods.length, ...methods])
 }

@@ -16,7 +16,7 @@ export interface Deadline {
   due: number
   /** Its place in the heap, -1 when it is in none. Owned by `Deadlines`. */
   place: number
-  /** Called when `due` has come: a later time to be asked again, or `undefined` when this was it. */
+  /** Called when `due` has come: a later time to be asked again, or `undefined` to be left alone. */
   readonly expire: (now: number) => number | undefined
 }
 

@@ -20,29 +20,37 @@ export class MessageReader {
    * and one read at most, so a client can't make it grow.
    */
   read<A>(codec: Codec<A>): Effect.Effect<A, ProtocolError | ConnectionError | Cause.Done> {
-    return Effect.suspend(() => this.next(codec))
+    return Effect.suspend(() => this.decode(codec, this.bytes))
   }
 
-  private next<A>(codec: Codec<A>): Effect.Effect<A, ProtocolError | ConnectionError | Cause.Done> {
-    const decoded = codec.decode(this.bytes)
+  private decode<A>(
+    codec: Codec<A>,
+    bytes: Uint8Array
+  ): Effect.Effect<A, ProtocolError | ConnectionError | Cause.Done> {
+    const decoded = codec.decode(bytes)
     switch (decoded._tag) {
       case "Done":
-        this.bytes = this.bytes.subarray(decoded.size)
+        this.keep(bytes, decoded.size)
         return Effect.succeed(decoded.value)
       case "Failed":
         return Effect.fail(decoded.error)
       case "More":
-        return Effect.flatMap(this.connection.pull, ([chunk]) => {
-          // A copy in either case: the view is the transport's. `slice` on a Buffer would copy nothing.
-          this.bytes = this.bytes.length === 0 ? new Uint8Array(chunk) : Buffer.concat([this.bytes, chunk])
-          return this.next(codec)
-        })
+        this.keep(bytes, 0)
+        return Effect.flatMap(
+          this.connection.pull,
+          ([chunk]) => this.decode(codec, this.bytes.length === 0 ? chunk : Buffer.concat([this.bytes, chunk]))
+        )
     }
+  }
+
+  /** What will be needed beyond the next pull: a copy, since the view is the transport's. */
+  private keep(bytes: Uint8Array, from: number): void {
+    this.bytes = from === bytes.length ? nothing : new Uint8Array(bytes.subarray(from))
   }
 
   /** The bytes behind the last message: the client did not wait for our answer. Gives them up. */
   takeRest(): Uint8Array {
-    const rest = this.bytes.length === 0 ? nothing : this.bytes
+    const rest = this.bytes
     this.bytes = nothing
     return rest
   }

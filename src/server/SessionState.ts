@@ -65,9 +65,9 @@ export class SessionState implements Deadline, Observer, Watcher {
   enter(phase: Phase): void {
     this.phase = phase
     this.activeAt = this.deadlines.now()
-    const limit = this.limit
-    if (limit > 0) this.deadlines.set(this, this.expectsMore(this.activeAt) ?? this.activeAt)
-    else this.deadlines.clear(this)
+    const due = this.expectsMore(this.activeAt) ?? this.activeAt
+    // To be asked too early costs less than to be moved at each step.
+    if (due < (this.place === -1 ? Infinity : this.due)) this.deadlines.set(this, due)
   }
 
   moved(direction: Direction, bytes: number): void {
@@ -114,17 +114,18 @@ export class SessionState implements Deadline, Observer, Watcher {
   expire(now: number): number | undefined {
     const later = this.expectsMore(now)
     if (later === undefined) this.stop(this.phase === "relay" ? "idle timeout" : `${this.phase} timeout`)
-    return later
+    return later === Infinity ? undefined : later
   }
 
   /**
-   * When to look again; `undefined` when the time is over.
+   * When to look again, `Infinity` for never; `undefined` when the time is over.
    *
    * A side that is slow to take its bytes is not silent: while a write waits, only the idle limit counts, from
    * the last time that some of it was seen to go out. Hence the looks in between, four in each limit.
    */
   private expectsMore(now: number): number | undefined {
     const { limit, phase, timeouts } = this
+    if (limit === 0) return Infinity
     const relaying = phase === "relay" || phase === "half-closed"
     const left = relaying ? this.client.unsent + (this.target?.unsent ?? 0) : 0
     if (left > 0 && left !== this.left) this.activeAt = now
