@@ -6,7 +6,8 @@
  * ```
  *
  * serves SOCKS5; provide layers of your own for `Authenticator`, `AccessPolicy`,
- * `Resolver`, `Dialer`, `ConnectionLog` or `Transport` before the defaults.
+ * `Resolver`, `Dialer` or `ConnectionLog` before the defaults, or a `Transport`
+ * behind `SocksServer.defaultsWithoutTransport`.
  */
 export { AccessDenied, AccessPolicy, type AccessRequest } from "./policy/AccessPolicy.ts"
 export { AuthenticationFailed, Authenticator, type Credentials } from "./policy/Authenticator.ts"
@@ -14,14 +15,24 @@ export * as InternalNetworks from "./policy/InternalNetworks.ts"
 export * as PasswordHash from "./policy/PasswordHash.ts"
 export * as Users from "./policy/Users.ts"
 export * as UsersFile from "./policy/UsersFile.ts"
+export * as Address from "./protocol/Address.ts"
+export * as Codec from "./protocol/Codec.ts"
+export * as Greeting from "./protocol/Greeting.ts"
+export * as MethodSelection from "./protocol/MethodSelection.ts"
+export * as PasswordReply from "./protocol/PasswordReply.ts"
+export * as PasswordRequest from "./protocol/PasswordRequest.ts"
+export * as ProtocolError from "./protocol/ProtocolError.ts"
+export * as Reply from "./protocol/Reply.ts"
+export * as Request from "./protocol/Request.ts"
+export * as UdpHeader from "./protocol/UdpHeader.ts"
 export { ConnectionLog, type ConnectionRecord } from "./server/ConnectionLog.ts"
 export { Sessions } from "./server/Sessions.ts"
 export { type Phase, type SessionInfo } from "./server/SessionState.ts"
-export { type Options, SocksServer } from "./server/SocksServer.ts"
-export { type Connection, ConnectionError } from "./transport/Connection.ts"
-export { type Dialed, Dialer } from "./transport/Dialer.ts"
+export { type Options as SocksServerOptions, SocksServer } from "./server/SocksServer.ts"
+export { type Connection, ConnectionError, type Watcher } from "./transport/Connection.ts"
+export { type Dialed, Dialer, type Options as DialerOptions } from "./transport/Dialer.ts"
 export * as DnsResolver from "./transport/DnsResolver.ts"
 export * as MemoryTransport from "./transport/MemoryTransport.ts"
 export * as NodeTransport from "./transport/NodeTransport.ts"
 export { ResolveError, Resolver } from "./transport/Resolver.ts"
-export { type Accept, DialError, type Listener, ListenError, Transport } from "./transport/Transport.ts"
+export { type Accept, DialError, type Listener, ListenError, timedOut, Transport } from "./transport/Transport.ts"

@@ -56,17 +56,23 @@ export class SocksServer extends Context.Service<SocksServer, {
     Layer.effectContext(make(options))
 
   /**
-   * What runs when you provide nothing else: nobody has to log in, clients from
-   * elsewhere are kept off internal networks, names are resolved by DNS, and
-   * connections are Node's. A `Transport` of your own wants a `Dialer` over it.
+   * What runs when you provide nothing else: nobody has to log in, clients from elsewhere are kept off internal
+   * networks, names are resolved by DNS. Over a `Transport` of your own, which listens and dials.
    */
-  static readonly defaults: Layer.Layer<Services> = Layer.mergeAll(
-    Authenticator.layerOpen,
-    InternalNetworks.layer(),
-    DnsResolver.layer(),
-    ConnectionLog.layer,
-    Dialer.layer()
-  ).pipe(Layer.provideMerge(NodeTransport.layer()))
+  static readonly defaultsWithoutTransport: Layer.Layer<Exclude<Services, Transport>, never, Transport> = Layer
+    .mergeAll(
+      Authenticator.layerOpen,
+      InternalNetworks.layer(),
+      DnsResolver.layer(),
+      ConnectionLog.layer,
+      Dialer.layer()
+    )
+
+  /** The same over Node's connections. */
+  static readonly defaults: Layer.Layer<Services> = Layer.provideMerge(
+    this.defaultsWithoutTransport,
+    NodeTransport.layer()
+  )
 }
 
 const isAnyIpv6 = ({ address }: NetAddress.InetAddress) =>

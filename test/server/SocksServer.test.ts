@@ -5,6 +5,9 @@ import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import { createHash, randomBytes } from "node:crypto"
 import { SocksServer } from "../../src/server/SocksServer.ts"
+import type { Connection } from "../../src/transport/Connection.ts"
+import * as MemoryTransport from "../../src/transport/MemoryTransport.ts"
+import { Transport } from "../../src/transport/Transport.ts"
 import { within } from "../support/Polling.ts"
 import { proxy } from "../support/Proxy.ts"
 import { C4, connect, connectThrough, G0, hex, probe, readReply } from "../support/RawClient.ts"
@@ -150,5 +153,29 @@ describe("SocksServer", () => {
       )
       assert.isTrue(results.every((ok) => ok))
       assert.isTrue(yield* within(Effect.map(sessions.count, (count) => count === 0), "5 seconds"))
+    }))
+
+  it.effect("dials through the transport that it listens on", () =>
+    Effect.gen(function*() {
+      const transport = MemoryTransport.make().transport
+      const at = (text: string) => NetAddress.inetAddressFromStringUnsafe(text)
+      const accepted: Array<Connection> = []
+      yield* transport.listen(at("192.0.2.7:80"), {
+        admit: () => true,
+        failed: () => undefined,
+        accept: (connection) => accepted.push(connection)
+      })
+      yield* Layer.build(
+        SocksServer.layer({ listen: [at("127.0.0.1:1080")] }).pipe(
+          Layer.provide(SocksServer.defaultsWithoutTransport),
+          Layer.provide(Layer.succeed(Transport, transport))
+        )
+      )
+      const client = yield* transport.connect(at("127.0.0.1:1080"))
+      yield* client.write(Buffer.concat([G0, C4(80, [192, 0, 2, 7]), Buffer.from("hello")]))
+      const got = yield* Effect.repeat(Effect.yieldNow, { until: () => accepted.length > 0, times: 100 }).pipe(
+        Effect.andThen(Effect.suspend(() => accepted[0]?.pull ?? Effect.die("nobody came")))
+      )
+      assert.strictEqual(Buffer.from(got[0]).toString(), "hello")
     }))
 })
