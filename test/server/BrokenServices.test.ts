@@ -23,13 +23,13 @@ const throws = () => {
 }
 
 /** What was logged at level error: the message, and the defects. */
-const errors = Effect.fnUntraced(function*() {
+const errors = () => {
   const lines: Array<string> = []
   const logger = Logger.make<unknown, void>(({ cause, logLevel, message }) => {
     if (logLevel === "Error") lines.push(`${String(message)}: ${Cause.pretty(cause)}`)
   })
   return { lines, layer: Logger.layer([logger]) }
-})
+}
 
 const authenticator = (authenticate: Authenticator["Service"]["authenticate"]) =>
   Layer.succeed(Authenticator, { required: true, authenticate })
@@ -47,9 +47,9 @@ describe("a service that dies", () => {
     ["dialer", C4(80), Layer.succeed(Dialer, { dial: () => bug })],
     ["dialer, by throwing", C4(80), Layer.succeed(Dialer, { dial: throws })]
   ]
-  it.live.each(requests)("gets its client a general failure: %s", ([_, request, services]) =>
+  it.live.each(requests)("gets its client a general failure: %s", ([, request, services]) =>
     Effect.gen(function*() {
-      const log = yield* errors()
+      const log = errors()
       yield* Effect.gen(function*() {
         const { port, records } = yield* proxy({ services })
         const client = yield* connect(port)
@@ -70,9 +70,9 @@ describe("a service that dies", () => {
 
   it.live.each(ways)(
     "gets its client a failed login: an authenticator that %s",
-    ([_, authenticate]) =>
+    ([, authenticate]) =>
       Effect.gen(function*() {
-        const log = yield* errors()
+        const log = errors()
         yield* Effect.gen(function*() {
           const { port, records } = yield* proxy({ services: authenticator(authenticate) })
           const client = yield* connect(port)
@@ -89,9 +89,9 @@ describe("a service that dies", () => {
 
   it.live.each(ways)(
     "disturbs no connection, but is heard of: a connection log that %s",
-    ([_, ended]) =>
+    ([, ended]) =>
       Effect.gen(function*() {
-        const log = yield* errors()
+        const log = errors()
         const origin = yield* echo()
         yield* Effect.gen(function*() {
           const context = yield* Layer.build(

@@ -13,6 +13,8 @@ import { proxy } from "../support/Proxy.ts"
 import { C4, connect, connectThrough, G0, hex, probe, readReply } from "../support/RawClient.ts"
 import { closedPort, echo, target } from "../support/Targets.ts"
 
+const at = (text: string) => NetAddress.inetAddressFromStringUnsafe(text)
+
 describe("SocksServer", () => {
   it.live("connects, relays and logs", () =>
     Effect.gen(function*() {
@@ -158,7 +160,6 @@ describe("SocksServer", () => {
   it.effect("dials through the transport that it listens on", () =>
     Effect.gen(function*() {
       const transport = MemoryTransport.make().transport
-      const at = (text: string) => NetAddress.inetAddressFromStringUnsafe(text)
       const accepted: Array<Connection> = []
       yield* transport.listen(at("192.0.2.7:80"), {
         admit: () => true,
