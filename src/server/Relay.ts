@@ -59,7 +59,8 @@ const pump = (scope: Scope.Scope, from: Connection, to: Connection, direction: D
 }
 
 /**
- * Relays until both directions have ended, or one has failed; `early` goes first.
+ * Relays until both directions have ended, or one has failed; `early` goes first. Then both connections are the
+ * caller's to close.
  *
  * The two directions are raced for their first failure: it resets both
  * connections, which ends the other direction too, and tells both peers that
@@ -76,9 +77,13 @@ export const relay = (
 ): Effect.Effect<void, RelayError, Scope.Scope> =>
   Effect.flatMap(Effect.scope, (scope) => {
     let failure: RelayError | undefined
+    let halfClosed = false
     /** How a direction ends: with the stream, or with both connections. */
     const finish = (to: Connection) => (error: ConnectionError | Cause.Done): Effect.Effect<void, RelayError> => {
       if (error._tag === "Done") {
+        // The close that follows the second end says as much, and costs less.
+        if (halfClosed) return Effect.void
+        halfClosed = true
         observer.halfClosed()
         return to.end
       }
