@@ -23,6 +23,10 @@ export class AccessDenied extends Data.TaggedError("AccessDenied")<{
   }
 }
 
+/**
+ * Decides where a client may go. A denial is answered with reply 02 (RFC 1928 §6). One of your own takes the place of the
+ * one that keeps other machines out of internal networks.
+ */
 export class AccessPolicy extends Context.Service<AccessPolicy, {
   /** Judges the request as it was sent, before any name is looked up. */
   readonly authorize: (request: AccessRequest) => Effect.Effect<void, AccessDenied>

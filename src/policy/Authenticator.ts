@@ -22,6 +22,7 @@ export class AuthenticationFailed extends Data.TaggedError("AuthenticationFailed
   }
 }
 
+/** Decides who a client is. Asked once for each connection, and only when the client presents a name (RFC 1929). */
 export class Authenticator extends Context.Service<Authenticator, {
   /** Whether a client has to log in. When `false`, "no authentication required" (RFC 1928 §3) is accepted. */
   readonly required: boolean

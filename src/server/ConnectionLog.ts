@@ -5,13 +5,18 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Reply from "../protocol/Reply.ts"
 
-/** Everything that is known of a connection at its end, as plain data; what was never learned is absent. */
+/**
+ * Everything that is known of a connection at its end, as plain data; what was never learned is `undefined`. `user`,
+ * `destination` and `reason` repeat what came from the wire: escape them before you show them.
+ */
 export interface ConnectionRecord {
   /** Counts up from 1 in each process. */
   readonly id: number
+  /** `IP:PORT`. */
   readonly client: string | undefined
+  /** The name of the login, also of one that was refused. */
   readonly user: string | undefined
-  /** What the client asked for, `HOST:PORT`. From the wire: escape it before you show it. */
+  /** What the client asked for, `HOST:PORT`. */
   readonly destination: string | undefined
   /** What was dialled for it, `IP:PORT`. */
   readonly address: string | undefined
@@ -48,6 +53,10 @@ const fieldsOf = (record: ConnectionRecord): object => {
 /** How long records are collected. */
 const collected = Duration.millis(20)
 
+/**
+ * Hears of each connection once, when it has ended and both its sockets are closed. The connection waits for it: what
+ * takes long is better forked. When it dies, that is logged, and nothing else happens.
+ */
 export class ConnectionLog extends Context.Service<ConnectionLog, {
   readonly ended: (record: ConnectionRecord) => Effect.Effect<void>
 }>()("sluice/server/ConnectionLog") {

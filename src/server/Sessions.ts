@@ -5,6 +5,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { SessionInfo, SessionState } from "./SessionState.ts"
 
+/** Provided by `SocksServer.layer`. What it tells is of the moment at which it is asked. */
 export class Sessions extends Context.Service<Sessions, {
   /** How many there are. */
   readonly count: Effect.Effect<number>

@@ -40,6 +40,10 @@ const linger = Duration.seconds(1)
 
 type Services = Authenticator | AccessPolicy | Resolver | Dialer | ConnectionLog | Transport
 
+/**
+ * The running proxy. Its layer fails with `ListenError` when an address can't be listened on, and serves for as long as
+ * its scope is open; closing that drains.
+ */
 export class SocksServer extends Context.Service<SocksServer, {
   /** Where it listens, with the ports that were given for 0. */
   readonly addresses: ReadonlyArray<NetAddress.InetAddress>

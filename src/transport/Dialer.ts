@@ -35,6 +35,7 @@ export const interleave = (addresses: Addresses): Addresses => {
   return [head, ...other.flatMap((address, i) => [address, ...same.slice(i, i + 1)]), ...same.slice(other.length)]
 }
 
+/** Chooses among the addresses of one destination. `Transport` connects to each. */
 export class Dialer extends Context.Service<Dialer, {
   /** Connects to the first address that answers; the scope closes the connection. */
   readonly dial: (

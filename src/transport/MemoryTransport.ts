@@ -234,6 +234,7 @@ class End implements Connection {
 
 const refused = (address: NetAddress.InetAddress) => new DialError({ reason: "Refused", address, code: "ECONNREFUSED" })
 
+/** A network of its own: what listens on one is found only by what connects through the same. */
 export const make = (options: Options = {}): MemoryTransport => {
   const listeners = new Map<string, Accept>()
   let lastPort = 40_000
@@ -283,4 +284,5 @@ export const make = (options: Options = {}): MemoryTransport => {
   return { transport: { listen, connect }, connectFrom, open: () => open, listening: () => listeners.size }
 }
 
+/** The transport of a new network. For the rest of what `make` gives, provide its `transport` yourself. */
 export const layer = (options?: Options): Layer.Layer<Transport> => Layer.sync(Transport, () => make(options).transport)

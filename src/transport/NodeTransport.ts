@@ -49,6 +49,7 @@ const dialReasons: Readonly<Record<string, DialError["reason"]>> = {
 const errorCode = (error: unknown): string =>
   typeof error === "object" && error !== null && "code" in error ? String(error.code) : "EUNKNOWN"
 
+/** The service itself; it holds nothing that would need a scope. */
 export const make = (options?: Options): Transport["Service"] => {
   const plain = options?.plainReads ?? false
   const keepAliveDelay = Duration.toMillis(options?.keepAlive ?? "1 minute")

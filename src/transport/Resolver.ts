@@ -23,6 +23,7 @@ export class ResolveError extends Data.TaggedError("ResolveError")<{
   }
 }
 
+/** Asked for names only, never for literals, once for each connection: a cache is its own business. */
 export class Resolver extends Context.Service<Resolver, {
   /** Every address of a name, IPv4 and IPv6, in the order in which they are best tried. */
   readonly resolve: (

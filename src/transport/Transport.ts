@@ -37,10 +37,11 @@ export class DialError extends Data.TaggedError("DialError")<{
   }
 }
 
+/** The `DialError` of an attempt that took too long. */
 export const timedOut = (address: NetAddress.InetAddress): DialError =>
   new DialError({ reason: "TimedOut", address, code: "ETIMEDOUT" })
 
-/** What a listener does with its clients. Both are called from the accept loop and must return at once. */
+/** What a listener does with its clients. All three are called from the accept loop and must return at once. */
 export interface Accept {
   /**
    * Whether there is room for one more client; asked before anything is built for it. A refused one is closed.
