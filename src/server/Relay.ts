@@ -1,11 +1,14 @@
 /** Bytes both ways between two connections. */
-import type * as Cause from "effect/Cause"
+import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { constTrue } from "effect/Function"
+import type * as Pull from "effect/Pull"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Connection, ConnectionError } from "../transport/Connection.ts"
@@ -37,37 +40,33 @@ export interface Early {
   takeRest(): Uint8Array
 }
 
+type Pulled = Pull.Pull<Arr.NonEmptyReadonlyArray<Uint8Array>, ConnectionError>
+
 /**
- * One direction: a Stream of what `from` sends, pulled into `to` by one loop.
- * Its end is passed on as a half-close. Each chunk has gone out before the next
- * is asked for, which is the back-pressure, and lets the transport use its
- * buffer again.
+ * What a connection sends, as a Stream that is run by its pull. `Stream.toPull` with the scope at hand: looking it up
+ * costs more than the rest of setting a stream up.
  */
-const pump = (scope: Scope.Scope, from: Connection, to: Connection, direction: Direction, observer: Observer) => {
-  const delivered = () => observer.delivered()
-  return Effect.flatMap(
-    // `Stream.toPull` with the scope at hand: looking it up costs more than the rest of setting a stream up.
-    Channel.toPullScoped(Stream.toChannel(Stream.fromPull(Effect.succeed(from.pull))), scope),
-    (pull) => {
-      const forward = Effect.flatMap(pull, ([bytes]) => {
-        observer.moved(direction, bytes.length)
-        return to.write(bytes)
-      })
-      return Effect.whileLoop({ while: constTrue, body: () => forward, step: delivered })
-    }
-  )
+const incoming = (scope: Scope.Scope, from: Connection): Effect.Effect<Pulled> =>
+  Channel.toPullScoped(Stream.toChannel(Stream.fromPull(Effect.succeed(from.pull))), scope)
+
+/**
+ * One direction, as one loop. Each chunk has gone out before the next is asked for, which is the back-pressure, and
+ * lets the transport use its buffer again.
+ */
+const pump = (pull: Pulled, to: Connection, direction: Direction, observer: Observer, delivered: () => void) => {
+  const forward = Effect.flatMap(pull, ([bytes]) => {
+    observer.moved(direction, bytes.length)
+    return to.write(bytes)
+  })
+  return Effect.whileLoop({ while: constTrue, body: () => forward, step: delivered })
 }
 
 /**
  * Relays until both directions have ended, or one has failed; `early` goes first. Then both connections are the
  * caller's to close.
  *
- * The two directions are raced for their first failure: it resets both
- * connections, which ends the other direction too, and tells both peers that
- * what they got was cut rather than finished. Interruption stops both.
- *
- * The race is written out, since one direction can run in the caller's own
- * fiber: that leaves each idle connection with two fibers instead of three.
+ * The streams are set up before the race, so that what they are made of can go while their pulls wait: it would be a
+ * tenth of an idle connection's memory.
  */
 export const relay = (
   client: Connection,
@@ -75,35 +74,66 @@ export const relay = (
   early: Early,
   observer: Observer
 ): Effect.Effect<void, RelayError, Scope.Scope> =>
-  Effect.flatMap(Effect.scope, (scope) => {
-    let failure: RelayError | undefined
-    let halfClosed = false
-    /** How a direction ends: with the stream, or with both connections. */
-    const finish = (to: Connection) => (error: ConnectionError | Cause.Done): Effect.Effect<void, RelayError> => {
-      if (error._tag === "Done") {
-        // The close that follows the second end says as much, and costs less.
-        if (halfClosed) return Effect.void
-        halfClosed = true
-        observer.halfClosed()
-        return to.end
-      }
-      failure ??= new RelayError({ side: client.failure === undefined ? "target" : "client", error })
-      return Effect.andThen(Effect.andThen(client.reset, target.reset), Effect.fail(failure))
+  Effect.flatMap(
+    Effect.scope,
+    (scope) =>
+      Effect.flatMap(incoming(scope, client), (fromClient) =>
+        Effect.flatMap(incoming(scope, target), (fromTarget) =>
+          race(client, target, fromClient, fromTarget, early, observer)))
+  )
+
+/**
+ * The end of one direction is passed on as a half-close. The two are raced for their first failure: it resets both
+ * connections, which ends the other direction too, and tells both peers that what they got was cut rather than
+ * finished. Interruption stops both.
+ *
+ * The race is written out, since one direction can run in the caller's own
+ * fiber: that leaves each idle connection with two fibers instead of three.
+ */
+const race = (
+  client: Connection,
+  target: Connection,
+  fromClient: Pulled,
+  fromTarget: Pulled,
+  early: Early,
+  observer: Observer
+): Effect.Effect<void, RelayError> => {
+  let failure: RelayError | undefined
+  let halfClosed = false
+  /** How a direction ends: with the stream, or with both connections. */
+  const finish = (
+    to: Connection,
+    cause: Cause.Cause<ConnectionError | Cause.Done>
+  ): Effect.Effect<void, RelayError> => {
+    const found = Cause.findError(cause)
+    if (Result.isFailure(found)) return Effect.failCause(found.failure)
+    const error = found.success
+    if (error._tag === "Done") {
+      // The close that follows the second end says as much, and costs less.
+      if (halfClosed) return Effect.void
+      halfClosed = true
+      observer.halfClosed()
+      return to.end
     }
-    const upward = Effect.catch(
-      sendEarly(target, early, observer, pump(scope, client, target, "up", observer)),
-      finish(target)
-    )
-    const downward = Effect.catch(pump(scope, target, client, "down", observer), finish(client))
-    let up: Fiber.Fiber<void, RelayError> | undefined
-    return Effect.onExit(
-      Effect.withFiber((fiber) => {
-        up = Effect.runForkWith(fiber.context)(upward)
-        return Effect.andThen(downward, Fiber.join(up))
-      }),
-      (exit) => Exit.isSuccess(exit) || up === undefined ? Effect.void : Fiber.interrupt(up)
-    )
-  })
+    failure ??= new RelayError({ side: client.failure === undefined ? "target" : "client", error })
+    return Effect.andThen(Effect.andThen(client.reset, target.reset), Effect.fail(failure))
+  }
+  const delivered = () => observer.delivered()
+  let up: Fiber.Fiber<void, RelayError> | undefined
+  return Effect.onExit(
+    Effect.withFiber((fiber) => {
+      const upward = sendEarly(target, early, observer, pump(fromClient, target, "up", observer, delivered))
+      const running = Effect.runForkWith(fiber.context)(Effect.catchCause(upward, (cause) => finish(target, cause)))
+      up = running
+      const downward = pump(fromTarget, client, "down", observer, delivered)
+      return Effect.flatMap(
+        Effect.catchCause(downward, (cause) => finish(client, cause)),
+        () => Fiber.join(running)
+      )
+    }),
+    (exit) => Exit.isSuccess(exit) || up === undefined ? Effect.void : Fiber.interrupt(up)
+  )
+}
 
 const sendEarly = <A, E>(
   target: Connection,

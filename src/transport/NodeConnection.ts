@@ -55,11 +55,18 @@ export class NodeConnection implements Connection {
   }
 
   get local(): NetAddress.InetAddress | undefined {
-    return inetAddress(this.socket.localAddress, this.socket.localPort)
+    const handle = handleOf(this.socket)
+    // The socket would keep what it is asked for.
+    if (handle?.getsockname === undefined) return inetAddress(this.socket.localAddress, this.socket.localPort)
+    const name: SocketName = {}
+    return handle.getsockname(name) === 0 ? inetAddress(name.address, name.port) : undefined
   }
 
   get remote(): NetAddress.InetAddress | undefined {
-    return inetAddress(this.socket.remoteAddress, this.socket.remotePort)
+    const handle = handleOf(this.socket)
+    if (handle?.getpeername === undefined) return inetAddress(this.socket.remoteAddress, this.socket.remotePort)
+    const name: SocketName = {}
+    return handle.getpeername(name) === 0 ? inetAddress(name.address, name.port) : undefined
   }
 
   get unsent(): number {
@@ -76,12 +83,14 @@ export class NodeConnection implements Connection {
    * What a waiting pull is resumed with. It takes the bytes only when it runs: those of a pull that was interrupted
    * meanwhile stay for the next one, and no pull needs a finalizer for that.
    */
-  private readonly take: Effect.Effect<Chunk> = Effect.sync(() => {
-    // There are some whenever a pull is resumed with this, and it runs at once.
-    const bytes = this.pending as Uint8Array
-    this.pending = undefined
-    return [bytes]
-  })
+  private get take(): Effect.Effect<Chunk> {
+    return Effect.sync(() => {
+      // There are some whenever a pull is resumed with this, and it runs at once.
+      const bytes = this.pending as Uint8Array
+      this.pending = undefined
+      return [bytes]
+    })
+  }
 
   write(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
     return Effect.suspend(() => {
@@ -252,11 +261,17 @@ const handleOf = (socket: Net.Socket) =>
   // It is not in the types.
   (socket as { readonly _handle?: Handle | null })._handle
 
+interface SocketName {
+  readonly address?: string
+  readonly port?: number
+}
+
 interface Handle {
   /** Bytes of the running write that are still to go. */
   readonly writeQueueSize?: number
-  /** An error number when there is no peer. */
-  readonly getpeername?: (into: object) => number
+  /** Fills in the name; an error number when there is no peer. */
+  readonly getpeername?: (into: SocketName) => number
+  readonly getsockname?: (into: SocketName) => number
   /** TCP has it, TLS has not. */
   readonly reset?: unknown
 }

@@ -16,14 +16,20 @@ export interface Options {
   readonly backlog?: number
   /** Read the plain way, into a fresh buffer for each chunk, as where `onread` is missing. Default: `false`. */
   readonly plainReads?: boolean
+  /**
+   * How a server begins to listen. Default: `server.listen(options)`. Processes that share a port have ways of their
+   * own, such as `reusePort`, or a socket that listens already.
+   */
+  readonly open?: (server: Net.Server, options: Net.ListenOptions) => void
 }
 
 /** The part of libuv's TCP handle that accepting without a second `net.Socket` needs. */
 interface TcpHandle {
   readonly fd?: number
   onconnection?: (status: number, client: TcpHandle | undefined) => void
-  setNoDelay(enable: boolean): number
-  setKeepAlive(enable: boolean, seconds: number): number
+  /** Missing where another process accepts and hands its clients over. */
+  setNoDelay?(enable: boolean): number
+  setKeepAlive?(enable: boolean, seconds: number): number
   close(): void
 }
 
@@ -54,6 +60,7 @@ export const make = (options?: Options): Transport["Service"] => {
   const plain = options?.plainReads ?? false
   const keepAliveDelay = Duration.toMillis(options?.keepAlive ?? "1 minute")
   const backlog = options?.backlog ?? 4096
+  const begin = options?.open ?? ((server: Net.Server, options: Net.ListenOptions) => void server.listen(options))
 
   const tune = (socket: Net.Socket): Net.Socket => socket.setNoDelay(true).setKeepAlive(true, keepAliveDelay)
 
@@ -67,8 +74,8 @@ export const make = (options?: Options): Transport["Service"] => {
     const handle = (server as { readonly _handle?: TcpHandle })._handle
     if (plain || handle?.onconnection === undefined) return
     // Accepted sockets inherit these from their listener, which saves five system calls for each.
-    const inherited = process.platform === "linux" && handle.setNoDelay(true) === 0 &&
-      handle.setKeepAlive(true, Math.ceil(keepAliveDelay / 1000)) === 0
+    const inherited = process.platform === "linux" && handle.setNoDelay?.(true) === 0 &&
+      handle.setKeepAlive?.(true, Math.ceil(keepAliveDelay / 1000)) === 0
     handle.onconnection = (status, client) => {
       if (client === undefined || status !== 0) return accept.failed(getSystemErrorName(status))
       if (!accept.admit(client.fd)) return client.close()
@@ -95,12 +102,13 @@ export const make = (options?: Options): Transport["Service"] => {
     yield* Effect.callback<void, ListenError>((resume) => {
       server.once("error", (error) => resume(Effect.fail(new ListenError({ address, code: errorCode(error) }))))
       const ipv6Only = options?.ipv6Only ?? false
-      server.listen({ host: NetAddress.formatHost(address), port: address.port, backlog, ipv6Only }, () => {
+      server.once("listening", () => {
         server.removeAllListeners("error")
         server.on("error", (error) => accept.failed(errorCode(error)))
         takeHandles(server, accept)
         resume(Effect.void)
       })
+      begin(server, { host: NetAddress.formatHost(address), port: address.port, backlog, ipv6Only })
     })
     const bound = server.address()
     const listener: Listener = {
