@@ -68,7 +68,9 @@ const read = ({ cause, date, fiber, message }: Logger.Options<unknown>): readonl
   const words: Array<string> = []
   const fields: Fields = []
   const add = (record: object) => {
-    for (const [key, value] of Object.entries(record)) {
+    // Not by entries: an array each is a third of what a line costs.
+    for (const key of Object.keys(record)) {
+      const value: unknown = Reflect.get(record, key)
       if (value !== undefined) fields.push([keyOf(key), scalar(value)])
     }
   }
@@ -105,15 +107,28 @@ const pairs = (fields: Fields): string => {
   return text
 }
 
+let lastDate = 0
+let lastTime = ""
+
+/** Many events of a busy proxy share their millisecond. */
+const timeOf = (date: Date): string => {
+  const now = date.getTime()
+  if (now !== lastDate || lastTime === "") {
+    lastDate = now
+    lastTime = date.toISOString()
+  }
+  return lastTime
+}
+
 const logfmt = (options: Logger.Options<unknown>): string => {
   const [text, fields] = read(options)
-  return `time=${options.date.toISOString()} level=${options.logLevel.toLowerCase()} msg=${value(text)}${pairs(fields)}`
+  return `time=${timeOf(options.date)} level=${options.logLevel.toLowerCase()} msg=${value(text)}${pairs(fields)}`
 }
 
 const json = (options: Logger.Options<unknown>): string => {
   const [text, fields] = read(options)
   const event = new Map<string, Scalar>([
-    ["time", options.date.toISOString()],
+    ["time", timeOf(options.date)],
     ["level", options.logLevel.toLowerCase()],
     ["msg", text]
   ])
@@ -134,7 +149,7 @@ const paint = (text: string, code: string): string => `\x1b[${code}m${text}\x1b[
 const pretty = (colors: boolean) => (options: Logger.Options<unknown>): string => {
   const [text, fields] = read(options)
   const color = colors ? paint : identity
-  const time = color(options.date.toISOString().slice(11, 23), "90")
+  const time = color(timeOf(options.date).slice(11, 23), "90")
   const level = color(options.logLevel.toUpperCase().padEnd(5), levelColors[options.logLevel] ?? "90")
   return `${time} ${level} ${escape(text)}${color(pairs(fields), "90")}`
 }
