@@ -4,6 +4,7 @@
 import * as Timers from "node:timers/promises"
 import type * as Children from "./Children.ts"
 import * as Client from "./Client.ts"
+import * as Echo from "./Echo.ts"
 import * as Pattern from "./Pattern.ts"
 import * as Proc from "./Proc.ts"
 
@@ -84,8 +85,12 @@ class Meter {
 }
 
 /** Opens a connection to an echo port and sees one byte go there and back. */
-const exchange = async (proxy: Children.Proxy, target: Children.Target, number: number): Promise<Client.Client> => {
-  const client = await Client.dial(proxy.address, target.echo[number % target.echo.length] ?? 0)
+const exchange = async (
+  proxy: Children.Proxy,
+  ports: ReadonlyArray<number>,
+  number: number
+): Promise<Client.Client> => {
+  const client = await Client.dial(proxy.address, ports[number % ports.length] ?? 0)
   const answer = client.byte()
   client.socket.write(Buffer.from([number & 255]))
   if (await answer !== (number & 255)) {
@@ -146,13 +151,32 @@ const paced = async (errors: Errors, seconds: number, work: (number: number) => 
   return done
 }
 
+/**
+ * Keeps this process from sleeping. A proxy pays for waking whom it writes to, more than for the write; and the slower
+ * it is, the more often does it find its client asleep. On a network it never does: the card takes the packet.
+ */
+const awake = async <A>(work: () => Promise<A>): Promise<A> => {
+  let on = true
+  const turn = (): void => {
+    if (on) setImmediate(turn)
+  }
+  turn()
+  try {
+    return await work()
+  } finally {
+    on = false
+  }
+}
+
 /** CPU µs per connection: connect, greeting, request, one byte each way, close. */
 const rate =
   (measured: (errors: Errors, visit: (number: number) => Promise<void>) => Promise<number>): Load["run"] =>
   async (proxy, target) => {
     const errors = new Errors()
+    // In this process, since it is this one that stays awake.
+    const echo = await Echo.listen()
     const visit = async (number: number): Promise<void> => {
-      await (await exchange(proxy, target, number)).close()
+      await (await exchange(proxy, echo.ports, number)).close()
     }
     // Until the optimizing compiler is done with the proxy; the steady state is what counts.
     const atLeast = during(2)
@@ -160,10 +184,11 @@ const rate =
     await each(errors, (number) => atLeast() || (number < 6_000 && atMost()), visit)
     await Timers.setTimeout(300)
     const meter = new Meter(proxy, target)
-    const work = await measured(errors, visit)
+    const work = await awake(() => measured(errors, visit))
     // The proxy's own closing belongs to the price.
     await Timers.setTimeout(300)
     const { cpu, ...rest } = meter.read()
+    echo.close()
     return { ...rest, work, cost: cpu / work * 1e6, errors: errors.counts }
   }
 
@@ -178,7 +203,7 @@ const roundTrips: Load["run"] = async (proxy, target) => {
   let stopping = false
   const clients: Array<Client.Client> = []
   await each(errors, below(concurrency), async (number) => {
-    const client = await exchange(proxy, target, number)
+    const client = await exchange(proxy, target.echo, number)
     clients.push(client)
     const message = Buffer.alloc(64, number)
     let trip = 0
@@ -263,12 +288,12 @@ const idle = (count: number): Load["run"] => async (proxy, target) => {
   const errors = new Errors()
   const clients: Array<Client.Client> = []
   // The young generation grows to its full size under any load at all; that is no connection's price.
-  await each(errors, below(1_000), async (number) => (await exchange(proxy, target, number)).close())
+  await each(errors, below(1_000), async (number) => (await exchange(proxy, target.echo, number)).close())
   await Timers.setTimeout(1_000)
   const before = Proc.pss(proxy.pid)
   const meter = new Meter(proxy, target)
   const work = await each(errors, below(count), async (number) => {
-    const client = await exchange(proxy, target, number)
+    const client = await exchange(proxy, target.echo, number)
     client.hurry(false)
     client.onClose = (reason) => errors.add(`idle: ${reason ?? "closed by the proxy"}`)
     clients.push(client)

@@ -5,15 +5,9 @@
  *
  * Started by `fork`: sends `{ echo: Array<port>, source: port }` to its parent, and ends with it.
  */
-import * as Net from "node:net"
+import type * as Net from "node:net"
+import * as Echo from "./Echo.ts"
 import * as Pattern from "./Pattern.ts"
-
-const echoPorts = 16
-
-const echo = (socket: Net.Socket): void => {
-  socket.on("data", (chunk) => socket.write(chunk))
-  socket.on("error", () => socket.destroy())
-}
 
 const source = (socket: Net.Socket): void => {
   let stream = -1
@@ -45,16 +39,5 @@ const source = (socket: Net.Socket): void => {
   socket.on("error", () => socket.destroy())
 }
 
-const listen = (onSocket: (socket: Net.Socket) => void): Promise<number> =>
-  new Promise((resolve, reject) => {
-    const server = Net.createServer({ noDelay: true }, onSocket)
-    server.once("error", reject)
-    server.listen({ host: "127.0.0.1", port: 0, backlog: 1024 }, () => {
-      const address = server.address()
-      if (address !== null && typeof address === "object") resolve(address.port)
-    })
-  })
-
 process.once("disconnect", () => process.exit(0))
-const echoes = await Promise.all(Array.from({ length: echoPorts }, () => listen(echo)))
-process.send?.({ echo: echoes, source: await listen(source) })
+process.send?.({ echo: (await Echo.listen()).ports, source: (await Echo.serve(source)).port })
