@@ -4,10 +4,13 @@ import { execFileSync } from "node:child_process"
 // A restart must not wait for the connections of the version before.
 process.env.SLUICE_DRAIN_TIMEOUT ??= "0"
 
-try {
-  execFileSync("npm", ["run", "--silent", "bundle"], { stdio: "inherit" })
-} catch {
-  // esbuild has said what is wrong.
-  process.exit(1)
+// A worker runs what its supervisor runs.
+if (process.env.SLUICE_WORKER === undefined) {
+  try {
+    execFileSync("npm", ["run", "--silent", "bundle"], { stdio: "inherit" })
+  } catch {
+    // esbuild has said what is wrong.
+    process.exit(1)
+  }
 }
 await import("../dist/cli.js")

@@ -1,6 +1,8 @@
 /** SIGTERM and SIGINT: the first asks, the second insists. SIGHUP and SIGUSR1 change nothing, but would without us. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
+import * as Queue from "effect/Queue"
 import * as os from "node:os"
 
 // A hangup ends what runs in a terminal. Without one, it is how daemons are asked to read their configuration again.
@@ -31,13 +33,8 @@ export const termination = Effect.gen(function*() {
   return Deferred.await(first)
 })
 
-/**
- * From here until the scope closes, two signals are logged and ignored: SIGHUP, which would end the process, and
- * SIGUSR1, with which Node opens its debugger on a port of loopback, where clients of the proxy may reach it.
- */
-export const ignored = Effect.gen(function*() {
+const ignore = Effect.fnUntraced(function*(names: ReadonlyArray<NodeJS.Signals>) {
   const fork = Effect.runForkWith(yield* Effect.context<never>())
-  const names = process.stdin.isTTY ? ["SIGUSR1"] as const : ["SIGHUP", "SIGUSR1"] as const
   yield* listen(names, (signal) => {
     fork(
       Effect.logInfo("signal ignored: there is nothing to reload; restart to change settings").pipe(
@@ -46,3 +43,26 @@ export const ignored = Effect.gen(function*() {
     )
   })
 })
+
+/**
+ * From here until the scope closes, two signals are logged and ignored: SIGHUP, which would end the process, and
+ * SIGUSR1, with which Node opens its debugger on a port of loopback, where clients of the proxy may reach it.
+ */
+export const ignored = ignore(process.stdin.isTTY ? ["SIGUSR1"] : ["SIGHUP", "SIGUSR1"])
+
+/**
+ * From here until the scope closes, the effect that is returned waits for a SIGHUP, where that does not end the
+ * process; one or more that came while nobody waited are taken for one. SIGUSR1 is ignored.
+ */
+export const hangup = Effect.gen(function*() {
+  const queue = yield* Queue.dropping<NodeJS.Signals>(1)
+  yield* listen(process.stdin.isTTY ? [] : ["SIGHUP"], (signal) => Queue.offerUnsafe(queue, signal))
+  yield* ignore(["SIGUSR1"])
+  return Effect.asVoid(Queue.take(queue))
+})
+
+/**
+ * From here until the scope closes, no signal means anything: terminals and service managers tell all processes of a
+ * group, and what they are to do the one that supervises them decides.
+ */
+export const unheeded = listen(["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"], constVoid)

@@ -3,45 +3,20 @@ import * as Cause from "effect/Cause"
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
-import type * as Settings from "../config/Settings.ts"
-import { Authenticator } from "../policy/Authenticator.ts"
-import * as InternalNetworks from "../policy/InternalNetworks.ts"
-import { ConnectionLog } from "../server/ConnectionLog.ts"
+import type * as Scope from "effect/Scope"
+import type { UsersFileError } from "../policy/UsersFile.ts"
 import { SocksServer } from "../server/SocksServer.ts"
-import { Dialer } from "../transport/Dialer.ts"
-import * as DnsResolver from "../transport/DnsResolver.ts"
-import * as NodeTransport from "../transport/NodeTransport.ts"
-import { unusable } from "./CommandError.ts"
+import type { ListenError } from "../transport/Transport.ts"
+import { type CommandError, unusable } from "./CommandError.ts"
 import * as Flags from "./Flags.ts"
 import * as ListenFailure from "./ListenFailure.ts"
 import * as Log from "./Log.ts"
+import * as Proxy from "./Proxy.ts"
 import * as Signals from "./Signals.ts"
+import * as WorkerNumber from "./WorkerNumber.ts"
 
-const hasUsers = ({ user, users }: Settings.Settings): boolean => user.length > 0 || users !== undefined
-
-const authenticator = (settings: Settings.Settings) =>
-  hasUsers(settings)
-    // Only those who have users pay for loading argon2.
-    ? Layer.unwrap(
-      Effect.map(Effect.promise(() => import("../policy/Users.ts")), (Users) =>
-        Users.layer({ users: settings.user, ...settings.users !== undefined && { file: settings.users } }))
-    )
-    : Authenticator.layerOpen
-
-const layer = (settings: Settings.Settings) =>
-  SocksServer.layer(settings).pipe(
-    Layer.provide([
-      authenticator(settings),
-      InternalNetworks.layer(settings),
-      DnsResolver.layer({ servers: settings.dns }),
-      Dialer.layer(settings),
-      ConnectionLog.layer
-    ]),
-    Layer.provide(NodeTransport.layer())
-  )
-
+/** In this process alone. */
 const run = Effect.gen(function*() {
   // Before anybody can know that the server is there.
   const termination = yield* Signals.termination
@@ -56,6 +31,13 @@ const run = Effect.gen(function*() {
   return yield* server.refused
 })
 
+// Who serves in one process pays for neither.
+const importSupervisor = Effect.promise(() => import("./Supervisor.ts"))
+const importWorker = Effect.promise(() => import("./Worker.ts"))
+
+/** Why it can't serve. */
+type Failure = CommandError | ListenError | UsersFileError
+
 export const serve = Command.make(
   "serve",
   Flags.flags,
@@ -66,23 +48,39 @@ export const serve = Command.make(
     if (twice !== undefined) return yield* twice
     const danger = ListenFailure.openProxy({
       listen: settings.listen,
-      hasUsers: hasUsers(settings),
+      hasUsers: Proxy.hasUsers(settings),
       meant: settings.openProxy,
       source: sourceOf("listen")
     })
     if (danger !== undefined) return yield* danger
-    yield* run.pipe(
-      Effect.provide(layer(settings)),
-      Effect.scoped,
-      // Once all has been closed, and logged.
-      Effect.flatMap((refused) => Effect.annotateLogs(Effect.logInfo("stopped"), refused === 0 ? {} : { refused })),
+
+    const worker = WorkerNumber.own()
+    const several = settings.workers > 1
+    const runUntilStopped = (): Effect.Effect<number, Failure, Scope.Scope> =>
+      several
+        ? Effect.flatMap(importSupervisor, (Supervisor) => Supervisor.run(settings))
+        : Effect.provide(run, Proxy.layer(settings))
+    const serving = worker === undefined
+      ? Effect.scoped(runUntilStopped()).pipe(
+        // Once all has been closed, and logged.
+        Effect.flatMap((refused) => Effect.annotateLogs(Effect.logInfo("stopped"), refused === 0 ? {} : { refused }))
+      )
+      : Effect.scoped(Effect.flatMap(importWorker, (Worker) => Worker.run(settings)))
+    yield* serving.pipe(
       Effect.catchTags({
         ListenError: (error) => Effect.fail(ListenFailure.refused(error, sourceOf("listen"))),
         UsersFileError: (error) => Effect.fail(unusable(`${sourceOf("users")}: ${error.message}`))
       }),
+      Effect.catchTag("CommandError", (error) =>
+        // In a worker, complaining is left to its supervisor.
+        worker === undefined ? Effect.fail(error) : Effect.flatMap(importWorker, (Worker) => Worker.fail(error))),
       // A fault of the program is reported in one line; who wants to know where asks for debug events.
       Effect.tapCause((cause) => Cause.hasDies(cause) ? Effect.logDebug("internal error", cause) : Effect.void),
-      Effect.provide(Log.layer({ format: settings.logFormat, level: settings.logLevel }))
+      Effect.provide(Log.layer({
+        format: settings.logFormat,
+        level: settings.logLevel,
+        worker: worker ?? (several ? WorkerNumber.supervisor : undefined)
+      }))
     )
   })
 ).pipe(

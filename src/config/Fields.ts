@@ -12,6 +12,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaIssue from "effect/SchemaIssue"
+import { availableParallelism } from "node:os"
 import { serverFromString } from "../transport/DnsResolver.ts"
 import { quote } from "./Escape.ts"
 
@@ -116,6 +117,20 @@ export const Count = fromText(
   Schema.Int,
   (text) =>
     /^[1-9]\d{0,8}$/.test(text) ? Result.succeed(Number(text)) : wrong(text, "a whole number from 1 to 999999999"),
+  String
+)
+
+const mostWorkers = 1024
+
+/** A number of processes; `auto` is the number of processors that this one may use. */
+export const Workers = fromText(
+  Schema.Int,
+  (text) => {
+    if (text === "auto") return Result.succeed(availableParallelism())
+    return /^[1-9]\d{0,3}$/.test(text) && Number(text) <= mostWorkers
+      ? Result.succeed(Number(text))
+      : wrong(text, `a whole number from 1 to ${mostWorkers}, or auto`)
+  },
   String
 )
 

@@ -107,10 +107,16 @@ export const Settings = Schema.Struct({
     default: "30s",
     description: "How long running connections may go on after SIGTERM or SIGINT; 0 = end them at once"
   }),
+  workers: withDefault(Fields.Workers, {
+    metavar: "N",
+    default: "1",
+    description: "Processes that share the ports and the work; auto = one for each processor"
+  }),
   maxConnections: optional(Fields.Count, {
     metavar: "N",
     otherwise: "what the open-files limit has room for",
-    description: "Close further connections at once when this many are open"
+    description:
+      "Close further connections at once when this many are open; each of several workers has its share, rounded up"
   }),
   logFormat: optional(Fields.LogFormat, {
     metavar: "FORMAT",

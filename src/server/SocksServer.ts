@@ -85,6 +85,10 @@ const isAnyIpv6 = ({ address }: NetAddress.InetAddress) =>
 const isAnyIpv4 = (port: number) => ({ address, port: other }: NetAddress.InetAddress) =>
   other === port && NetAddress.isIpv4Address(address) && NetAddress.isUnspecified(address)
 
+/** Whether IPv4 clients of an address are another listener's: that of `0.0.0.0` on the same port. */
+export const isIpv6Only = (address: NetAddress.InetAddress, listen: Options["listen"]): boolean =>
+  isAnyIpv6(address) && listen.some(isAnyIpv4(address.port))
+
 const make = Effect.fnUntraced(function*(options: Options) {
   const transport = yield* Transport
   const deadlines = yield* Deadlines.make
@@ -126,10 +130,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   yield* Effect.addFinalizer(() => registry.stopAll("server stopped"))
   const listeners = yield* Effect.forEach(
     options.listen,
-    (address) =>
-      transport.listen(address, accept, {
-        ipv6Only: isAnyIpv6(address) && options.listen.some(isAnyIpv4(address.port))
-      })
+    (address) => transport.listen(address, accept, { ipv6Only: isIpv6Only(address, options.listen) })
   )
 
   const drain = Effect.fn("SocksServer.drain")(function*() {

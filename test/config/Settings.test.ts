@@ -5,6 +5,7 @@ import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import { availableParallelism } from "node:os"
 import * as Settings from "../../src/config/Settings.ts"
 
 const redactedUsers = (...users: ReadonlyArray<string>) => ({ user: users.map((user) => Redacted.make(user)) })
@@ -31,6 +32,7 @@ describe("Settings", () => {
         allowPrivate: false,
         allow: [],
         dns: [],
+        workers: 1,
         logLevel: "Info"
       })
     }))
@@ -49,6 +51,7 @@ describe("Settings", () => {
       "idle-timeout",
       "half-close-timeout",
       "drain-timeout",
+      "workers",
       "max-connections",
       "log-format",
       "log-level"
@@ -207,6 +210,10 @@ describe("Settings", () => {
       "\"9.9.9.9:0\" is not an IP address, or one with a port, such as 9.9.9.9, 9.9.9.9:53 or [2620:fe::fe]:53"
     ],
     [{ maxConnections: "0" }, "maxConnections", "\"0\" is not a whole number from 1 to 999999999"],
+    [{ workers: "0" }, "workers", "\"0\" is not a whole number from 1 to 1024, or auto"],
+    [{ workers: "1025" }, "workers", "\"1025\" is not a whole number from 1 to 1024, or auto"],
+    [{ workers: "all" }, "workers", "\"all\" is not a whole number from 1 to 1024, or auto"],
+    [{ workers: "" }, "workers", "is empty; give a whole number from 1 to 1024, or auto"],
     [{ maxConnections: "1e3" }, "maxConnections", "\"1e3\" is not a whole number from 1 to 999999999"],
     [{ openProxy: "maybe" }, "openProxy", "\"maybe\" is not true or false"],
     [{ users: "" }, "users", "is empty; give the path of a file"],
@@ -223,6 +230,7 @@ describe("Settings", () => {
     Effect.gen(function*() {
       const settings = yield* Settings.decode({
         maxConnections: "12000",
+        workers: "1024",
         openProxy: "YES",
         allowPrivate: "0",
         users: "users.txt",
@@ -230,6 +238,8 @@ describe("Settings", () => {
         logLevel: "debug"
       })
       assert.strictEqual(settings.maxConnections, 12_000)
+      assert.strictEqual(settings.workers, 1024)
+      assert.strictEqual((yield* Settings.decode({ workers: "auto" })).workers, availableParallelism())
       assert.isTrue(settings.openProxy)
       assert.isFalse(settings.allowPrivate)
       assert.strictEqual(settings.users, "users.txt")

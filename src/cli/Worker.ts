@@ -1,0 +1,121 @@
+/** `serve` in one of several workers: does what its supervisor says. */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type { SendHandle } from "node:child_process"
+import type * as Net from "node:net"
+import type * as Settings from "../config/Settings.ts"
+import { Sessions } from "../server/Sessions.ts"
+import { SocksServer } from "../server/SocksServer.ts"
+import type { CommandError } from "./CommandError.ts"
+import * as Proxy from "./Proxy.ts"
+import * as Signals from "./Signals.ts"
+import * as WorkerMessage from "./WorkerMessage.ts"
+
+type Serve = Extract<WorkerMessage.ToWorker, { readonly _tag: "Serve" }>
+
+/** How often the supervisor learns how many sessions there are. */
+const reportInterval = "100 millis"
+
+/** Says something to the supervisor; nothing once that is gone. */
+const tell = (message: WorkerMessage.FromWorker, socket?: WorkerMessage.Socket): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    if (process.send === undefined || !process.connected) return resume(Effect.void)
+    // The types know only the objects that Node builds around a socket.
+    process.send(WorkerMessage.encode.fromWorker(message), socket as SendHandle, () => resume(Effect.void))
+  })
+
+/** What the supervisor says, from here on. */
+const listen = Effect.gen(function*() {
+  const { default: cluster } = yield* Effect.promise(() => import("node:cluster"))
+  // Else Node ends the process together with its supervisor, and its connections with it.
+  if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true
+  const serve = Deferred.makeUnsafe<Serve>()
+  const drain = Deferred.makeUnsafe<void>()
+  const end = Deferred.makeUnsafe<void>()
+  const sockets = new Map<number, WorkerMessage.Socket>()
+  process.on("message", (message: unknown, handle: unknown) => {
+    const known = Option.getOrUndefined(WorkerMessage.decode.toWorker(message))
+    switch (known?._tag) {
+      case "Socket":
+        // Node makes an object of it before we see the message.
+        return void sockets.set(known.index, handle as WorkerMessage.Socket)
+      case "Serve":
+        return void Deferred.doneUnsafe(serve, Effect.succeed(known))
+      case "Drain":
+        return void Deferred.doneUnsafe(drain, Effect.void)
+      case "End":
+        return void Deferred.doneUnsafe(end, Effect.void)
+    }
+  })
+  process.on("disconnect", () => {
+    Deferred.doneUnsafe(drain, Effect.void)
+    Deferred.doneUnsafe(end, Effect.void)
+  })
+  return { serve: Deferred.await(serve), drain: Deferred.await(drain), end: Deferred.await(end), sockets }
+})
+
+/** Reports the number of sessions as long as the scope is open. */
+const report = Effect.gen(function*() {
+  const sessions = yield* Sessions
+  let told = 0
+  yield* sessions.count.pipe(
+    Effect.flatMap((running) => {
+      if (running === told) return Effect.void
+      told = running
+      return tell({ _tag: "Sessions", running })
+    }),
+    Effect.repeat(Schedule.spaced(reportInterval)),
+    Effect.forkScoped
+  )
+})
+
+/** How a listener begins to listen, in the order of the addresses. */
+const open = ({ reusePort }: Serve, sockets: ReadonlyMap<number, WorkerMessage.Socket>) => {
+  let next = 0
+  return (server: Net.Server, options: Net.ListenOptions): void => {
+    const index = next++
+    const socket = sockets.get(index)
+    if (socket !== undefined) return void server.listen(socket, options.backlog)
+    server.listen({ ...options, reusePort })
+    if (!reusePort) return
+    server.once("listening", () => {
+      // `_handle` is not in the types; where it is missing, the supervisor keeps no copy.
+      const { _handle } = server as { readonly _handle?: WorkerMessage.Socket }
+      if (_handle !== undefined) Effect.runFork(tell({ _tag: "Socket", index }, _handle))
+    })
+  }
+}
+
+/** Serves until it is told to stop, or nobody is left to tell. Fails as the server's layer does. */
+export const run = Effect.fnUntraced(function*(settings: Settings.Settings) {
+  yield* Signals.unheeded
+  const { drain, end, serve, sockets } = yield* listen
+  yield* tell({ _tag: "Started" })
+  const orders = yield* Effect.raceFirst(Effect.asSome(serve), Effect.as(drain, Option.none()))
+  if (Option.isNone(orders)) return
+  const { listen: addresses, maxConnections } = orders.value
+  const share: Settings.Settings = {
+    ...settings,
+    listen: addresses,
+    ...maxConnections !== undefined && { maxConnections }
+  }
+  const refused = yield* Effect.scoped(
+    Effect.gen(function*() {
+      const server = yield* SocksServer
+      yield* report
+      yield* tell({ _tag: "Listening" })
+      yield* drain
+      yield* server.drain
+      return yield* server.refused
+    }).pipe(Effect.provide(Proxy.layer(share, { open: open(orders.value, sockets) })))
+  )
+  yield* Effect.forkChild(tell({ _tag: "Stopped", refused }))
+  // Clients that were still on their way here are sent on to other workers.
+  yield* end
+})
+
+/** Leaves it to the supervisor to complain. */
+export const fail = ({ exitCode, message }: CommandError): Effect.Effect<void> =>
+  tell({ _tag: "Failed", exitCode, message })

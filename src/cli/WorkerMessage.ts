@@ -1,0 +1,54 @@
+/** What a worker and its supervisor tell each other. */
+import * as Schema from "effect/Schema"
+
+/** A listening socket, as it travels beside a message; only the system knows more of it. */
+export interface Socket {
+  close(): void
+}
+
+export const ToWorker = Schema.TaggedUnion({
+  /** Beside it comes the socket of a listener, by its place among the listeners. Before `Serve`. */
+  Socket: { index: Schema.Int },
+  /** Listen, and serve. */
+  Serve: {
+    /** Where, with no port 0 among them. */
+    listen: Schema.Array(Schema.InetAddressFromString),
+    /** The share of this worker. */
+    maxConnections: Schema.optionalKey(Schema.Int),
+    /** Whether it listens by itself, beside the others, or lets the supervisor accept. */
+    reusePort: Schema.Boolean
+  },
+  /** Stop listening, let connections end for as long as the settings say, and end. */
+  Drain: {},
+  /** The answer to `Stopped`: no client is on its way to this worker any more. */
+  End: {}
+})
+export type ToWorker = typeof ToWorker.Type
+
+export const FromWorker = Schema.TaggedUnion({
+  /** Ready for orders. */
+  Started: {},
+  /** Beside it comes the socket of a listener, which outlives the worker that opened it. */
+  Socket: { index: Schema.Int },
+  /** All listeners are there. */
+  Listening: {},
+  /** How many connections are being served. */
+  Sessions: { running: Schema.Int },
+  /** It can't serve: the line and the exit code for whoever started the program. */
+  Failed: { exitCode: Schema.Literals([1, 2]), message: Schema.String },
+  /** It has stopped to listen, and all connections have ended; how many clients were turned away. */
+  Stopped: { refused: Schema.Int }
+})
+export type FromWorker = typeof FromWorker.Type
+
+/** As JSON. */
+export const encode = {
+  toWorker: Schema.encodeSync(ToWorker),
+  fromWorker: Schema.encodeSync(FromWorker)
+}
+
+/** `none` for messages that are not ours: Node sends some of its own. */
+export const decode = {
+  toWorker: Schema.decodeUnknownOption(ToWorker),
+  fromWorker: Schema.decodeUnknownOption(FromWorker)
+}

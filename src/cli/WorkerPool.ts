@@ -1,0 +1,187 @@
+/** Several workers that are kept running: one that crashes is replaced, and all of them can be, one after the other. */
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberHandle from "effect/FiberHandle"
+import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type { Cluster } from "node:cluster"
+import { failed } from "./CommandError.ts"
+import { type Ending, type Orders, WorkerProcess } from "./WorkerProcess.ts"
+
+export interface Options {
+  readonly workers: number
+  readonly serve: Orders["serve"]
+  /** How long a worker lets its connections go on once it is told to stop. */
+  readonly drainTimeout: Duration.Duration
+}
+
+/** Makes an effect interruptible again. */
+type Restore = <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
+
+/** A worker ended, and nobody had asked it to. */
+class Crashed extends Data.TaggedError("Crashed")<{
+  /** Milliseconds for which it served. */
+  readonly lived: number
+}> {}
+
+/** The place of a worker. */
+interface Slot {
+  readonly orders: Orders
+  /** Who serves; `undefined` between a crash and the next. */
+  current: WorkerProcess | undefined
+  /** Watches the current one, and starts the next. */
+  readonly keeper: FiberHandle.FiberHandle
+}
+
+/** Milliseconds after which a worker counts as sound: the next crash is its first again. */
+const sound = 10_000
+
+/** The pause after a crash of one that was not, or did not even start: 100 ms, doubled up to 10 s. */
+const backOff = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("10 seconds")])
+
+/** What a worker may take to end, beyond the time that its connections have. */
+const grace = Duration.seconds(5)
+
+const fieldsOf = (worker: WorkerProcess, { code, signal }: Ending) => ({
+  worker: worker.number,
+  pid: worker.pid,
+  ...signal === null ? { code } : { signal },
+  sessions: worker.sessions
+})
+
+/** Lets go of a place's listening sockets, so that clients come to those that remain, or to none. */
+const closeSockets = ({ orders: { sockets } }: Slot): void => {
+  for (const socket of sockets.values()) socket.close()
+  sockets.clear()
+}
+
+/** Starts all of them, and waits until they listen. They end at once when the scope closes. */
+export const make = Effect.fnUntraced(function*(cluster: Cluster, { drainTimeout, serve, workers }: Options) {
+  const running = new Set<WorkerProcess>()
+  const endings = yield* FiberSet.make()
+  const farewells = yield* FiberSet.make()
+  let started = 0
+  let refused = 0
+
+  const endAll = () => running.forEach((worker) => worker.kill())
+  yield* Effect.acquireRelease(
+    // For the ways out that pass by the release.
+    Effect.sync(() => process.on("exit", endAll)),
+    () =>
+      Effect.sync(endAll).pipe(
+        Effect.andThen(Effect.forEach([...running], (worker) => worker.end, { discard: true })),
+        Effect.andThen(Effect.sync(() => process.off("exit", endAll)))
+      )
+  )
+
+  /** Starts a worker, and waits until it listens; ends it when that fails, or is interrupted. */
+  const start = Effect.fnUntraced(function*({ orders }: Slot, restore: Restore) {
+    const worker = yield* Effect.try({
+      try: () => new WorkerProcess(cluster, ++started, orders),
+      catch: (error) => failed(`can't start a worker: ${error instanceof Error ? error.message : "unknown"}`)
+    })
+    running.add(worker)
+    yield* FiberSet.run(
+      endings,
+      Effect.map(worker.end, () => {
+        running.delete(worker)
+        refused += worker.refused
+      })
+    )
+    yield* Effect.onError(restore(worker.listening), () => Effect.sync(() => worker.kill()))
+    yield* Effect.annotateLogs(Effect.logInfo("worker listens"), { worker: worker.number, pid: worker.pid })
+    return worker
+  })
+
+  const launch = (slot: Slot) => Effect.uninterruptibleMask((restore) => start(slot, restore))
+
+  /** Lets a worker serve until it crashes. */
+  const watch = Effect.fnUntraced(function*(slot: Slot, worker: WorkerProcess) {
+    const [duration, ending] = yield* Effect.timed(worker.end)
+    if (slot.current === worker) slot.current = undefined
+    yield* Effect.annotateLogs(Effect.logError("worker crashed, its sessions are lost"), fieldsOf(worker, ending))
+    return yield* new Crashed({ lived: Duration.toMillis(duration) })
+  })
+
+  /** Fills an empty place, again and again. */
+  const refill = (slot: Slot): Effect.Effect<never> =>
+    launch(slot).pipe(
+      Effect.tapError(({ message }) => Effect.logError("worker does not start", { reason: message })),
+      Effect.flatMap((worker) => {
+        slot.current = worker
+        return watch(slot, worker)
+      }),
+      Effect.retry({
+        schedule: backOff,
+        while: (error) => {
+          if (error._tag === "Crashed" && error.lived >= sound) return false
+          // Clients that come during the pause go to other workers.
+          closeSockets(slot)
+          return true
+        }
+      }),
+      Effect.ignore,
+      Effect.forever
+    )
+
+  const keep = (slot: Slot, worker: WorkerProcess) =>
+    Effect.suspend(() => {
+      slot.current = worker
+      return FiberHandle.run(slot.keeper, Effect.andThen(Effect.ignore(watch(slot, worker)), refill(slot)))
+    })
+
+  /** Lets a worker's connections end, and waits until it is gone. */
+  const farewell = Effect.fnUntraced(function*(worker: WorkerProcess) {
+    worker.drain()
+    const inTime = yield* Effect.timeoutOption(worker.end, Duration.sum(drainTimeout, grace))
+    if (Option.isNone(inTime)) worker.kill()
+    const ending = yield* worker.end
+    yield* (ending.code === 0
+      ? Effect.logInfo("worker stopped")
+      : Effect.logError("worker crashed, its sessions are lost")).pipe(
+        Effect.annotateLogs(ending.code === 0 ? { worker: worker.number } : fieldsOf(worker, ending))
+      )
+  })
+
+  const dismiss = (slot: Slot): Effect.Effect<unknown> =>
+    slot.current === undefined ? Effect.void : FiberSet.run(farewells, farewell(slot.current))
+
+  /** The new one listens before the old one stops. */
+  const replace = (slot: Slot) =>
+    Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
+      // Where one has crashed, a new one is on its way.
+      if (slot.current === undefined) return
+      const successor = yield* restore(launch(slot))
+      yield* dismiss(slot)
+      yield* keep(slot, successor)
+    }))
+
+  const slots = yield* Effect.forEach(
+    Array.from({ length: workers }),
+    Effect.fnUntraced(function*() {
+      const keeper = yield* FiberHandle.make()
+      const slot: Slot = { orders: { serve, sockets: new Map() }, current: undefined, keeper }
+      return slot
+    })
+  )
+  const first = yield* Effect.forEach(slots, launch, { concurrency: "unbounded" })
+  yield* Effect.forEach(slots, (slot, index) => {
+    const worker = first[index]
+    return worker === undefined ? Effect.void : keep(slot, worker)
+  }, { discard: true })
+
+  return {
+    /** Replaces them one after the other, without refusing a client; stops at the first that can't be. */
+    restart: Effect.forEach(slots, replace, { discard: true }),
+    /** Stops them all, and waits until they are gone. Returns how many clients were turned away. */
+    drain: Effect.gen(function*() {
+      yield* Effect.forEach(slots, ({ keeper }) => FiberHandle.clear(keeper), { discard: true })
+      slots.forEach(closeSockets)
+      yield* Effect.forEach(slots, dismiss, { discard: true })
+      yield* FiberSet.awaitEmpty(farewells)
+      return refused
+    })
+  }
+})

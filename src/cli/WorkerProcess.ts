@@ -1,0 +1,132 @@
+/** A worker, as its supervisor sees it: a process, and what it has told so far. */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
+import * as Option from "effect/Option"
+import type { SendHandle } from "node:child_process"
+import type { Cluster, Worker } from "node:cluster"
+import * as ClientsInTransit from "./ClientsInTransit.ts"
+import { CommandError, failed } from "./CommandError.ts"
+import * as WorkerMessage from "./WorkerMessage.ts"
+import * as WorkerNumber from "./WorkerNumber.ts"
+
+/** What a worker is told once it has started. */
+export interface Orders {
+  readonly serve: Extract<WorkerMessage.ToWorker, { readonly _tag: "Serve" }>
+  /**
+   * The sockets of the listeners, by their place. The first worker that gets this map opens them, and puts them there;
+   * those after it go on with the same, so that no client that waits to be accepted is lost between them.
+   */
+  readonly sockets: Map<number, WorkerMessage.Socket>
+}
+
+/** How a process ended. */
+export interface Ending {
+  /** Its exit code; `null` when a signal ended it. */
+  readonly code: number | null
+  readonly signal: string | null
+}
+
+/** How long a worker may take from its start to listening. */
+const startTimeout = Duration.seconds(60)
+
+export class WorkerProcess {
+  readonly number: number
+  /** How many connections it serves, or served when it ended; at most a moment old. */
+  sessions = 0
+  /** How many clients it has turned away, once it has stopped. */
+  refused = 0
+  private readonly worker: Worker
+  private readonly orders: Orders
+  private readonly clients: ReadonlyMap<unknown, WorkerMessage.Socket>
+  private readonly whenListening = Deferred.makeUnsafe<void, CommandError>()
+  private readonly whenEnded = Deferred.makeUnsafe<Ending>()
+
+  /** Starts the process; throws when the system has no room for one. */
+  constructor(cluster: Cluster, number: number, orders: Orders) {
+    this.number = number
+    this.orders = orders
+    const worker = this.worker = cluster.fork({ [WorkerNumber.variable]: String(number) })
+    this.clients = ClientsInTransit.watch(worker)
+    worker.on("message", (message, handle) => this.told(message, handle))
+    let ending: Ending | undefined
+    const settle = () => {
+      // What it said last may still be on its way.
+      if (ending !== undefined && !worker.isConnected()) this.ended(ending)
+    }
+    worker.process.once("disconnect", settle)
+    worker.process.once("exit", (code, signal) => {
+      ending = { code, signal }
+      settle()
+    })
+    worker.on("error", () => {
+      // Nothing else follows when there never was a process.
+      if (worker.process.pid === undefined) this.ended({ code: 1, signal: null })
+    })
+  }
+
+  get pid(): number | undefined {
+    return this.worker.process.pid
+  }
+
+  /** Until it listens on all addresses; fails when it can't, with the line for whoever started the program. */
+  readonly listening: Effect.Effect<void, CommandError> = Effect.suspend(() =>
+    Effect.timeoutOrElse(Deferred.await(this.whenListening), {
+      duration: startTimeout,
+      orElse: () => Effect.fail(failed(`worker ${this.number} does not start`))
+    })
+  )
+
+  /** Until the process is gone. */
+  readonly end: Effect.Effect<Ending> = Effect.suspend(() => Deferred.await(this.whenEnded))
+
+  /** Asks it to let its connections end, and to end itself. */
+  drain(): void {
+    this.tell({ _tag: "Drain" })
+  }
+
+  /** Ends it at once. */
+  kill(): void {
+    this.worker.process.kill("SIGKILL")
+  }
+
+  private told(message: unknown, handle: unknown): void {
+    const known = Option.getOrUndefined(WorkerMessage.decode.fromWorker(message))
+    switch (known?._tag) {
+      case "Started":
+        for (const [index, socket] of this.orders.sockets) this.tell({ _tag: "Socket", index }, socket)
+        return this.tell(this.orders.serve)
+      case "Socket":
+        // Node makes an object of it before we see the message.
+        return void this.orders.sockets.set(known.index, handle as WorkerMessage.Socket)
+      case "Listening":
+        return void Deferred.doneUnsafe(this.whenListening, Effect.void)
+      case "Sessions":
+        this.sessions = known.running
+        return
+      case "Failed":
+        return void Deferred.doneUnsafe(this.whenListening, Effect.fail(new CommandError(known)))
+      case "Stopped":
+        this.refused = known.refused
+        return this.tell({ _tag: "End" })
+    }
+  }
+
+  private tell(message: WorkerMessage.ToWorker, socket?: WorkerMessage.Socket): void {
+    // An object, as all of our messages. Of sockets, the types know only those with an object of Node's around them.
+    const [json, handle] = [WorkerMessage.encode.toWorker(message) as object, socket as SendHandle]
+    // One that is gone reads no orders.
+    this.worker.process.send(json, handle, constVoid)
+  }
+
+  private ended(ending: Ending): void {
+    this.clients.forEach((client) => client.close())
+    const how = ending.signal === null ? `with ${ending.code}` : `by ${ending.signal}`
+    Deferred.doneUnsafe(
+      this.whenListening,
+      Effect.fail(failed(`worker ${this.number} ended ${how} before it listened`))
+    )
+    Deferred.doneUnsafe(this.whenEnded, Effect.succeed(ending))
+  }
+}
