@@ -16,7 +16,7 @@ export const hasUsers = ({ user, users }: Settings.Settings): boolean => user.le
 
 const authenticator = (settings: Settings.Settings) =>
   hasUsers(settings)
-    // Only those who have users pay for loading argon2.
+    // Only those who have users pay for what reads and checks them.
     ? Layer.unwrap(
       Effect.map(Effect.promise(() => import("../policy/Users.ts")), (Users) =>
         Users.layer({ users: settings.user, ...settings.users !== undefined && { file: settings.users } }))

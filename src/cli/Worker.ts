@@ -4,10 +4,10 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { SendHandle } from "node:child_process"
-import type * as Net from "node:net"
 import type * as Settings from "../config/Settings.ts"
 import { Sessions } from "../server/Sessions.ts"
 import { SocksServer } from "../server/SocksServer.ts"
+import type * as NodeTransport from "../transport/NodeTransport.ts"
 import type { CommandError } from "./CommandError.ts"
 import * as Proxy from "./Proxy.ts"
 import * as Signals from "./Signals.ts"
@@ -74,7 +74,7 @@ const report = Effect.gen(function*() {
 /** How a listener begins to listen, in the order of the addresses. */
 const open = ({ reusePort }: Serve, sockets: ReadonlyMap<number, WorkerMessage.Socket>) => {
   let next = 0
-  return (server: Net.Server, options: Net.ListenOptions): void => {
+  return (server: NodeTransport.ClosedServer, options: NodeTransport.ListenOptions): void => {
     const index = next++
     const socket = sockets.get(index)
     if (socket !== undefined) return void server.listen(socket, options.backlog)

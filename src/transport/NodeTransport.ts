@@ -20,7 +20,21 @@ export interface Options {
    * How a server begins to listen. Default: `server.listen(options)`. Processes that share a port have ways of their
    * own, such as `reusePort`, or a socket that listens already.
    */
-  readonly open?: (server: Net.Server, options: Net.ListenOptions) => void
+  readonly open?: (server: ClosedServer, options: ListenOptions) => void
+}
+
+/** Where a server is to listen, as Node spells it. */
+export interface ListenOptions {
+  readonly host: string
+  readonly port: number
+  readonly backlog: number
+  readonly ipv6Only: boolean
+}
+
+/** What it takes to open a `net.Server`; written out, so that who uses the library needs no types of Node's. */
+export interface ClosedServer {
+  listen(options: object, backlog?: number): unknown
+  once(event: "listening", listener: () => void): unknown
 }
 
 /** The part of libuv's TCP handle that accepting without a second `net.Socket` needs. */
@@ -60,7 +74,7 @@ export const make = (options?: Options): Transport["Service"] => {
   const plain = options?.plainReads ?? false
   const keepAliveDelay = Duration.toMillis(options?.keepAlive ?? "1 minute")
   const backlog = options?.backlog ?? 4096
-  const begin = options?.open ?? ((server: Net.Server, options: Net.ListenOptions) => void server.listen(options))
+  const begin = options?.open ?? ((server: ClosedServer, options: ListenOptions) => void server.listen(options))
 
   const tune = (socket: Net.Socket): Net.Socket => socket.setNoDelay(true).setKeepAlive(true, keepAliveDelay)
 

@@ -126,7 +126,11 @@ layer(Consumer.layer, { excludeTestServices: true, timeout: "3 minutes" })("the 
       const { files } = yield* Consumer
       const known = /^(?:(?:CHANGELOG|README)\.md|LICENSE|package\.json|src\/.+\.ts|dist\/.+\.(?:js|d\.ts)(?:\.map)?)$/
       assert.isAbove(files.length, 0)
-      assert.deepStrictEqual(files.filter((file) => !known.test(file) || /test|bench|example/i.test(file)), [])
+      // The subcommand of that name is no bench of ours.
+      const own = files.filter((file) => !/^(?:src|dist)\/(?:bench\/\w+|cli\/bench)\./.test(file))
+      assert.isAbove(own.length, 0)
+      assert.deepStrictEqual(files.filter((file) => !known.test(file)), [])
+      assert.deepStrictEqual(own.filter((file) => /test|bench|example/i.test(file)), [])
     }))
 
   it.effect("has all that the library is made of, built for its sources and nothing else", () =>
@@ -175,6 +179,16 @@ layer(Consumer.layer, { excludeTestServices: true, timeout: "3 minutes" })("the 
       const ended = yield* Program.run("curl", [...curl, `http://localhost:${origin}/`])
       assert.deepStrictEqual(ended, { code: 0, stdout: greeting, stderr: "" })
       assert.strictEqual(yield* proxy.stop, 0)
+    }))
+
+  it.effect("measures by its bin: the module of the bench's processes came with it", () =>
+    Effect.gen(function*() {
+      const { folder } = yield* Consumer
+      const proxy = yield* Cli.serve({ program: [Path.join(folder, "node_modules/.bin/sluice")] })
+      const args = ["bench", `socks5://127.0.0.1:${proxy.port}`, "--duration", "200ms", "--warm-up", "0"]
+      const ended = yield* Program.run("node_modules/.bin/sluice", args, { cwd: folder })
+      assert.deepStrictEqual([ended.code, ended.stderr], [0, ""])
+      assert.match(ended.stdout, /^errors +none$/m)
     }))
 
   it.effect("hashes by its bin: the binary of argon2 came with it", () =>
