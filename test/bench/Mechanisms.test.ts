@@ -121,7 +121,7 @@ const checks = Effect.fnUntraced(function*(mechanism: string) {
   assert.isAbove(echoes.sent, 0)
   assert.deepStrictEqual((yield* Effect.promise(() => client.close(0))).errors, {})
   // Nothing is left of any of them; the next connection is one more.
-  for (let look = 0; look < 50 && (yield* descriptors(proxy.pid)) > atRest; look++) yield* Effect.sleep(20)
+  for (let look = 0; look < 250 && (yield* descriptors(proxy.pid)) > atRest; look++) yield* Effect.sleep(20)
   assert.strictEqual(yield* descriptors(proxy.pid), atRest)
 })
 
