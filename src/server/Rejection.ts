@@ -70,10 +70,10 @@ export const replyCode = (error: RequestError): number => {
 }
 
 /** The request can't be served. A failure reply has an address too, of zeros. */
-const requestRejection = (error: RequestError): Rejection => {
-  const reply = replyCode(error)
-  return { reply, message: Reply.codec.encode({ code: reply, address: Address.unspecified }) }
-}
+const requestRejection = (reply: number): Rejection => ({
+  reply,
+  message: Reply.codec.encode({ code: reply, address: Address.unspecified })
+})
 
 /** Whoever sends something else than a greeting would not understand an answer. */
 const silence: Rejection = { reply: undefined, message: undefined }
@@ -92,12 +92,7 @@ const loginRejection: Rejection = {
 
 /** What broke is ours. In the handshake that is the login: nothing else of it asks anybody. */
 export const internal = (phase: Phase): Rejection =>
-  phase === "handshake"
-    ? loginRejection
-    : {
-      reply: Reply.generalFailure,
-      message: Reply.codec.encode({ code: Reply.generalFailure, address: Address.unspecified })
-    }
+  phase === "handshake" ? loginRejection : requestRejection(Reply.generalFailure)
 
 /** How to say no to a client, in the terms of the message that it waits for. */
 export const make = (error: Refusal): Rejection => {
@@ -108,8 +103,8 @@ export const make = (error: Refusal): Rejection => {
       return loginRejection
     case "ProtocolError":
       if (error.frame === Greeting.codec.name) return silence
-      return error.frame === PasswordRequest.codec.name ? loginRejection : requestRejection(error)
+      return error.frame === PasswordRequest.codec.name ? loginRejection : requestRejection(replyCode(error))
     default:
-      return requestRejection(error)
+      return requestRejection(replyCode(error))
   }
 }

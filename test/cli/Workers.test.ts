@@ -4,10 +4,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import { readFileSync } from "node:fs"
-import { connect as connectTcp } from "node:net"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
-import { connect, connectThrough, G0, hex, probe, type RawClient } from "../support/RawClient.ts"
+import { connect, connectThrough, G0, hex, probe, type RawClient, refusesConnections } from "../support/RawClient.ts"
 import { closedPort, echo } from "../support/Targets.ts"
 
 interface Worker {
@@ -40,16 +39,6 @@ const isAlive = (pid: number): boolean => {
 }
 
 const gone = (workers: ReadonlyArray<Worker>) => within(Effect.sync(() => !workers.some(({ pid }) => isAlive(pid))))
-
-const refusesConnections = (port: number) =>
-  Effect.callback<boolean>((resume) => {
-    const socket = connectTcp({ port, host: "127.0.0.1" })
-    socket.once("connect", () => {
-      socket.destroy()
-      resume(Effect.succeed(false))
-    })
-    socket.once("error", () => resume(Effect.succeed(true)))
-  })
 
 /** Whether a relayed connection still works. */
 const echoes = (client: RawClient): Effect.Effect<boolean> =>

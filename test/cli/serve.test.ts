@@ -2,23 +2,12 @@ import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import { connect as connectTcp } from "node:net"
 import * as Cli from "../support/Cli.ts"
 import * as ProcessInfo from "../support/ProcessInfo.ts"
-import { AU, C4, CD, connect, connectThrough, G0, G2, hex, probe } from "../support/RawClient.ts"
+import { AU, C4, CD, connect, connectThrough, G0, G2, hex, probe, refusesConnections } from "../support/RawClient.ts"
 import { echo } from "../support/Targets.ts"
 
 const canary = "S3cr3t-canary"
-
-const refusesConnections = (port: number) =>
-  Effect.callback<boolean>((resume) => {
-    const socket = connectTcp({ port, host: "127.0.0.1" })
-    socket.once("connect", () => {
-      socket.destroy()
-      resume(Effect.succeed(false))
-    })
-    socket.once("error", () => resume(Effect.succeed(true)))
-  })
 
 describe("sluice serve", () => {
   it.live("names its listeners on stdout, serves, and logs on stderr", () =>

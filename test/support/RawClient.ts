@@ -167,3 +167,14 @@ export const probe = Effect.fnUntraced(function*(proxyPort: number, echoPort: nu
   yield* client.send("ping")
   return (yield* client.read(4)).toString() === "ping"
 }, Effect.scoped)
+
+/** Whether nobody listens on a port of 127.0.0.1 any more. */
+export const refusesConnections = (port: number) =>
+  Effect.callback<boolean>((resume) => {
+    const socket = Net.connect({ port, host: "127.0.0.1" })
+    socket.once("connect", () => {
+      socket.destroy()
+      resume(Effect.succeed(false))
+    })
+    socket.once("error", () => resume(Effect.succeed(true)))
+  })
