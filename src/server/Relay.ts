@@ -6,12 +6,12 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { constTrue } from "effect/Function"
+import { constTrue, constVoid } from "effect/Function"
 import type * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Connection, ConnectionError } from "../transport/Connection.ts"
+import type { Connection, ConnectionError, Send } from "../transport/Connection.ts"
 
 /** The relay was cut: one side's connection failed. */
 export class RelayError extends Data.TaggedError("RelayError")<{
@@ -51,14 +51,20 @@ const incoming = (scope: Scope.Scope, from: Connection): Effect.Effect<Pulled> =
 
 /**
  * One direction, as one loop. Each chunk has gone out before the next is asked for, which is the back-pressure, and
- * lets the transport use its buffer again.
+ * lets the transport use its buffer again. What can go out at once goes while the loop waits.
  */
-const pump = (pull: Pulled, to: Connection, direction: Direction, observer: Observer, delivered: () => void) => {
-  const forward = Effect.flatMap(pull, ([bytes]) => {
+const pump = (from: Connection, pull: Pulled, to: Connection, direction: Direction, observer: Observer) => {
+  const delivered = () => observer.delivered()
+  const send: Send = (bytes) => {
     observer.moved(direction, bytes.length)
-    return to.write(bytes)
-  })
-  return Effect.whileLoop({ while: constTrue, body: () => forward, step: delivered })
+    const rest = to.send(bytes)
+    if (rest !== undefined) return Effect.map(rest, delivered)
+    observer.delivered()
+    return undefined
+  }
+  from.onward = send
+  const forward = Effect.flatMap(pull, ([bytes]) => send(bytes) ?? Effect.void)
+  return Effect.whileLoop({ while: constTrue, body: () => forward, step: constVoid })
 }
 
 /**
@@ -118,20 +124,22 @@ const race = (
     failure ??= new RelayError({ side: client.failure === undefined ? "target" : "client", error })
     return Effect.andThen(Effect.andThen(client.reset, target.reset), Effect.fail(failure))
   }
-  const delivered = () => observer.delivered()
   let up: Fiber.Fiber<void, RelayError> | undefined
   return Effect.onExit(
     Effect.withFiber((fiber) => {
-      const upward = sendEarly(target, early, observer, pump(fromClient, target, "up", observer, delivered))
+      const upward = sendEarly(target, early, observer, pump(client, fromClient, target, "up", observer))
       const running = Effect.runForkWith(fiber.context)(Effect.catchCause(upward, (cause) => finish(target, cause)))
       up = running
-      const downward = pump(fromTarget, client, "down", observer, delivered)
+      const downward = pump(target, fromTarget, client, "down", observer)
       return Effect.flatMap(
         Effect.catchCause(downward, (cause) => finish(client, cause)),
         () => Fiber.join(running)
       )
     }),
-    (exit) => Exit.isSuccess(exit) || up === undefined ? Effect.void : Fiber.interrupt(up)
+    (exit) => {
+      client.onward = target.onward = undefined
+      return Exit.isSuccess(exit) || up === undefined ? Effect.void : Fiber.interrupt(up)
+    }
   )
 }
 

@@ -25,6 +25,9 @@ export class ConnectionError extends Data.TaggedError("ConnectionError")<{
   }
 }
 
+/** Where bytes go on to: `undefined` when all went, or what is still to be waited for. */
+export type Send = (bytes: Uint8Array) => Effect.Effect<void, ConnectionError> | undefined
+
 /** Who wants to know at once when a connection fails, even while nobody reads or writes. */
 export interface Watcher {
   failed(): void
@@ -58,6 +61,16 @@ export interface Connection {
    * once the connection is gone.
    */
   readonly write: (bytes: Uint8Array) => Effect.Effect<void, ConnectionError>
+  /**
+   * `write` for whoever is not an effect: what the operating system takes at once has gone when this returns
+   * `undefined`. A transport without such a way returns `write(bytes)`.
+   */
+  readonly send: Send
+  /**
+   * The short way for bytes that find a pull waiting: they are given to this, and the pull waits on, or waits first
+   * for what this returns. Whoever sets it pulls nevertheless, since a transport need not have such a way.
+   */
+  onward: Send | undefined
   /** Half-closes: sends FIN after what was written. Reading goes on. Idempotent. */
   readonly end: Effect.Effect<void>
   /**

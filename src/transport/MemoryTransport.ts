@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
-import { type Connection, ConnectionError, type Watcher } from "./Connection.ts"
+import { type Connection, ConnectionError, type Send, type Watcher } from "./Connection.ts"
 import { type Accept, DialError, type Listener, ListenError, timedOut, Transport } from "./Transport.ts"
 
 /** What the network does to bytes on their way. */
@@ -110,6 +110,7 @@ class End implements Connection {
   private readonly options: Options
   private readonly onClose: () => void
   watcher: Watcher | undefined = undefined
+  onward: Send | undefined = undefined
   private closed = false
   /** What a write failed with: until one does, an end whose peer has closed does not know it. */
   private writeFailure: ConnectionError | undefined = undefined
@@ -152,17 +153,22 @@ class End implements Connection {
       this.lent?.fill(0xdd)
       this.lent = undefined
       let late = latency === undefined
+      let waited = false
       while (true) {
         if (pipe.pullError !== undefined) return yield* pipe.pullError
         if (pipe.size === 0) {
           if (pipe.ended) return yield* Cause.done()
+          waited = true
           yield* pipe.changed
         } else if (!late) {
           late = true
           if (latency !== undefined) yield* Effect.sleep(latency())
         } else {
-          this.lent = pipe.take(split?.(pipe.size) ?? pipe.size)
-          return [this.lent]
+          const bytes = pipe.take(split?.(pipe.size) ?? pipe.size)
+          if (!waited || this.onward === undefined) return [this.lent = bytes]
+          yield* this.onward(bytes) ?? Effect.void
+          bytes.fill(0xdd)
+          late = latency === undefined
         }
       }
     }
@@ -178,6 +184,10 @@ class End implements Connection {
         yield* this.writable
       }
     })
+  }
+
+  send(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
+    return this.write(bytes)
   }
 
   private get writable(): Effect.Effect<void, ConnectionError> {

@@ -28,6 +28,13 @@ const from = (connection: Connection): Connection => ({
   },
   pull: connection.pull,
   write: (bytes) => connection.write(bytes),
+  send: (bytes) => connection.send(bytes),
+  get onward() {
+    return connection.onward
+  },
+  set onward(onward) {
+    connection.onward = onward
+  },
   end: connection.end,
   close: connection.close,
   reset: connection.reset
