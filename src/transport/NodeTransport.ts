@@ -47,9 +47,35 @@ interface TcpHandle {
   close(): void
 }
 
-/** How the socket for an accepted handle is made; `as object`, since the types leave most of these options out. */
-const socketOptions = (handle: TcpHandle): Net.SocketConstructorOpts =>
-  ({ handle, allowHalfOpen: true, manualStart: true, writableHighWaterMark: 0, onread }) as object
+/**
+ * How the socket for an accepted handle is made, and how one that dials; `as object`, since the types leave most of
+ * these options out.
+ *
+ * The last three are what Node sets in its copy of the options anyway. Where they are missing, Node 20 gives each copy
+ * a hidden class of its own, and all that reads the options misses its caches: 5 µs a socket (`npm run bench`, rate).
+ */
+const acceptOptions = (handle: TcpHandle): Net.SocketConstructorOpts => ({
+  handle,
+  allowHalfOpen: true,
+  manualStart: true,
+  writableHighWaterMark: 0,
+  onread,
+  emitClose: false,
+  autoDestroy: true,
+  decodeStrings: false
+} as object)
+
+const dialOptions = (host: string, port: number): Net.NetConnectOpts => ({
+  host,
+  port,
+  allowHalfOpen: true,
+  autoSelectFamily: false,
+  writableHighWaterMark: 0,
+  onread,
+  emitClose: false,
+  autoDestroy: true,
+  decodeStrings: false
+} as Net.TcpNetConnectOpts)
 
 const dialReasons: Readonly<Record<string, DialError["reason"]>> = {
   ECONNREFUSED: "Refused",
@@ -93,7 +119,7 @@ export const make = (options?: Options): Transport["Service"] => {
     handle.onconnection = (status, client) => {
       if (client === undefined || status !== 0) return accept.failed(getSystemErrorName(status))
       if (!accept.admit(client.fd)) return client.close()
-      const socket = new Net.Socket(socketOptions(client))
+      const socket = new Net.Socket(acceptOptions(client))
       if (!inherited) tune(socket)
       accept.accept(new NodeConnection(socket, false))
     }
@@ -138,14 +164,10 @@ export const make = (options?: Options): Transport["Service"] => {
   })
 
   const open = (address: NetAddress.InetAddress): Net.Socket => {
-    const socket = Net.connect({
-      host: NetAddress.formatHost(address),
-      port: address.port,
-      allowHalfOpen: true,
-      autoSelectFamily: false,
-      // Not in the types of `connect`, which hands its options to the socket's constructor.
-      ...(plain ? undefined : { onread, writableHighWaterMark: 0 } as object)
-    })
+    const [host, port] = [NetAddress.formatHost(address), address.port]
+    const socket = Net.connect(
+      plain ? { host, port, allowHalfOpen: true, autoSelectFamily: false } : dialOptions(host, port)
+    )
     // Nothing is read before somebody pulls.
     return socket.pause()
   }
