@@ -15,7 +15,7 @@ const kill = (processes: ReadonlyArray<Proc.Id>): void => {
 
 process.once("exit", () => {
   for (const child of live) {
-    if (child.pid !== undefined) kill(Proc.tree(child.pid))
+    if (child.pid !== undefined) kill(Proc.family(child.pid))
   }
 })
 process.once("SIGINT", () => process.exit(130))
@@ -71,7 +71,7 @@ export const startProxy = (command: string): Promise<Proxy> =>
     let ready = false
     const stop = (): Promise<void> =>
       new Promise((done) => {
-        const all = Proc.tree(pid)
+        const all = Proc.family(pid)
         const timer = setTimeout(() => kill(all), 3_000)
         const finish = (): void => {
           clearTimeout(timer)

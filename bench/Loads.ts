@@ -2,10 +2,10 @@
  * The four kinds of work, and what each unit of it costs the proxy.
  */
 import * as Timers from "node:timers/promises"
+import * as Pattern from "../src/bench/Pattern.ts"
 import type * as Children from "./Children.ts"
 import * as Client from "./Client.ts"
 import * as Echo from "./Echo.ts"
-import * as Pattern from "./Pattern.ts"
 import * as Proc from "./Proc.ts"
 
 /** What one measurement gave. */
@@ -66,19 +66,19 @@ class Meter {
     this.target = target.pid
     this.busy = Proc.busy()
     this.ours = this.own()
-    this.cpu = Proc.cpu(this.proxy)
+    this.cpu = Proc.cpuSeconds(this.proxy)
     this.started = performance.now()
   }
 
   private own(): number {
     const { user, system } = process.cpuUsage()
-    return (user + system) / 1e6 + Proc.cpu(this.target)
+    return (user + system) / 1e6 + Proc.cpuSeconds(this.target)
   }
 
   /** CPU seconds of the proxy since the meter was made, and what a sample says of its window. */
   read(): Pick<Sample, "seconds" | "cores" | "others"> & { readonly cpu: number } {
     const seconds = (performance.now() - this.started) / 1_000
-    const cpu = Proc.cpu(this.proxy) - this.cpu
+    const cpu = Proc.cpuSeconds(this.proxy) - this.cpu
     const others = Proc.busy() - this.busy - cpu - (this.own() - this.ours)
     return { cpu, seconds, cores: cpu / seconds, others: Math.max(0, others / seconds) }
   }

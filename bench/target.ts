@@ -6,8 +6,8 @@
  * Started by `fork`: sends `{ echo: Array<port>, source: port }` to its parent, and ends with it.
  */
 import type * as Net from "node:net"
+import * as Pattern from "../src/bench/Pattern.ts"
 import * as Echo from "./Echo.ts"
-import * as Pattern from "./Pattern.ts"
 
 const source = (socket: Net.Socket): void => {
   let stream = -1

@@ -48,7 +48,7 @@ interface Setting {
 }
 
 const echoes = async ({ client, plan, proxy, target }: Setting, open: number) => {
-  const elsewhere = (): number => Proc.busy() - Proc.cpu(client.pid) - Proc.cpu(target.pid)
+  const elsewhere = (): number => Proc.busy() - Proc.cpuSeconds(client.pid) - Proc.cpuSeconds(target.pid)
   const before = Cpu.nanoseconds(proxy.pid)
   const start = elsewhere()
   const echoes = await client.echo(plan.measured, rate, active(open))

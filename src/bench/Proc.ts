@@ -5,7 +5,7 @@ import * as Fs from "node:fs"
 const ticks = 100
 
 /** The text of a file; empty when the process has ended, or belongs to somebody else. */
-const read = (path: string): string => {
+export const read = (path: string): string => {
   try {
     return Fs.readFileSync(path, "latin1")
   } catch {
@@ -13,7 +13,8 @@ const read = (path: string): string => {
   }
 }
 
-const list = (path: string): ReadonlyArray<string> => {
+/** The names in a directory; none when the process has ended, or belongs to somebody else. */
+export const list = (path: string): ReadonlyArray<string> => {
   try {
     return Fs.readdirSync(path)
   } catch {
@@ -22,7 +23,7 @@ const list = (path: string): ReadonlyArray<string> => {
 }
 
 /** The fields of /proc/PID/stat from the third (the state) on: what stands before may contain spaces. */
-const stat = (pid: number): ReadonlyArray<string> => {
+export const stat = (pid: number): ReadonlyArray<string> => {
   const text = read(`/proc/${pid}/stat`)
   return text === "" ? [] : text.slice(text.lastIndexOf(")") + 2).split(" ")
 }
