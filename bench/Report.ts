@@ -2,13 +2,13 @@
  * Samples made into a table of ratios.
  */
 import * as Os from "node:os"
-import type * as Loads from "./Loads.ts"
+import type * as Load from "./Load.ts"
 
 /** All samples of one load, of the baseline and of the proxy that is compared with it, in the order they were taken. */
 export interface Row {
-  readonly load: Loads.Load
-  readonly baseline: Array<Loads.Sample>
-  readonly proxy: Array<Loads.Sample>
+  readonly load: Load.Load
+  readonly baseline: Array<Load.Sample>
+  readonly proxy: Array<Load.Sample>
 }
 
 const median = (values: ReadonlyArray<number>): number => {
@@ -18,13 +18,13 @@ const median = (values: ReadonlyArray<number>): number => {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2
 }
 
-const cost = (samples: ReadonlyArray<Loads.Sample>): number => median(samples.map((sample) => sample.cost))
+const cost = (samples: ReadonlyArray<Load.Sample>): number => median(samples.map((sample) => sample.cost))
 
 const ratio = (row: Row): number => cost(row.proxy) / cost(row.baseline)
 
 const met = (row: Row): boolean => ratio(row) <= row.load.target
 
-const range = (samples: ReadonlyArray<Loads.Sample>, digits: number): string => {
+const range = (samples: ReadonlyArray<Load.Sample>, digits: number): string => {
   const costs = samples.map((sample) => sample.cost)
   return `${Math.min(...costs).toFixed(digits)}–${Math.max(...costs).toFixed(digits)}`
 }

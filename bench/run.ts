@@ -6,13 +6,14 @@ import * as ChildProcess from "node:child_process"
 import * as Os from "node:os"
 import * as Util from "node:util"
 import * as Children from "./Children.ts"
+import type * as Load from "./Load.ts"
 import * as Loads from "./Loads.ts"
 import * as Proc from "./Proc.ts"
 import * as Report from "./Report.ts"
 
 const usage = `node bench/dist/run.js [options]
   --runs N              measure everything N times, report medians (default 3)
-  --only GROUP,...      of bulk, rate, rr, idle (default all)
+  --only GROUP,...      of bulk, fair, rate, rr, idle (default all)
   --idle N              connections that idle opens, 1 to 9500 (default 4000)
   --proxy NAME=COMMAND  compare this with the baseline instead of the built sluice; it must print
                         "listening on socks5://127.0.0.1:PORT"
@@ -37,7 +38,7 @@ const parse = () => {
     return Util.parseArgs({
       options: {
         runs: { type: "string", default: "3" },
-        only: { type: "string", default: "bulk,rate,rr,idle" },
+        only: { type: "string", default: "bulk,fair,rate,rr,idle" },
         idle: { type: "string", default: "4000" },
         proxy: { type: "string" },
         node: { type: "string", default: process.execPath },
@@ -74,8 +75,8 @@ if (name === "") refuse("--proxy must be NAME=COMMAND")
 const version = ChildProcess.spawnSync(options.node, ["--version"], { encoding: "utf8" }).stdout?.trim() ??
   refuse(`--node ${options.node} does not run`)
 
-// A run takes about 75 s, and 15 s more on a noisy machine; past this something hangs.
-const limit = runs * 105
+// A run takes about 95 s, and 15 s more on a noisy machine; past this something hangs.
+const limit = runs * 130
 setTimeout(() => {
   process.stderr.write(`gave up after ${limit} s\n`)
   process.exit(1)
@@ -90,7 +91,7 @@ const noisy = 0.15
 let spare = runs * 15
 
 /** Each measurement has a proxy of its own, so that none inherits another's heap. */
-const once = async (load: Loads.Load, who: string, line: string, run: number): Promise<Loads.Sample> => {
+const once = async (load: Load.Load, who: string, line: string, run: number): Promise<Load.Sample> => {
   const proxy = await Children.startProxy(prefix + line)
   try {
     const sample = await load.run(proxy, target)
@@ -103,7 +104,7 @@ const once = async (load: Loads.Load, who: string, line: string, run: number): P
 }
 
 /** The quieter of two measurements when the first was noisy; no error of the other is forgotten. */
-const measure = async (...what: Parameters<typeof once>): Promise<Loads.Sample> => {
+const measure = async (...what: Parameters<typeof once>): Promise<Load.Sample> => {
   const started = performance.now()
   const first = await once(...what)
   const seconds = (performance.now() - started) / 1_000

@@ -3,6 +3,7 @@
  * hits all.
  */
 import * as Children from "../Children.ts"
+import type * as Load from "../Load.ts"
 import * as Loads from "../Loads.ts"
 import * as Contenders from "./Contenders.ts"
 import type * as Results from "./Results.ts"
@@ -14,16 +15,16 @@ const idle = 3_000
 const noisy = 0.15
 
 /** Of the two loads that open connections, the paced one: all get the same. */
-const loads = (): ReadonlyArray<Loads.Load> => {
+const loads = (): ReadonlyArray<Load.Load> => {
   const groups = new Set<string>()
   return Loads.all(idle).filter((load) => load.group === "bulk" || (!groups.has(load.group) && groups.add(load.group)))
 }
 
-type Outcome = Pick<Loads.Sample, "errors" | "others"> & { readonly cost: number | null }
+type Outcome = Pick<Load.Sample, "errors" | "others"> & { readonly cost: number | null }
 
 /** Each sample has a process of its own. A sample with failures has no cost. */
 const once = async (
-  load: Loads.Load,
+  load: Load.Load,
   contender: Contenders.Contender,
   pin: string,
   target: Children.Target

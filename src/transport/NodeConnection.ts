@@ -11,10 +11,13 @@ import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as NetAddress from "effect/net/NetAddress"
+import type * as NetAddress from "effect/net/NetAddress"
 import type * as Net from "node:net"
 import { type Connection, ConnectionError, type Send, type Watcher } from "./Connection.ts"
+import * as Handle from "./Handle.ts"
 import * as ReadBuffers from "./ReadBuffers.ts"
+import * as SmallBytes from "./SmallBytes.ts"
+import * as Turn from "./Turn.ts"
 
 type Chunk = Arr.NonEmptyReadonlyArray<Uint8Array>
 type PullExit = Exit.Exit<Chunk, ConnectionError | Cause.Done>
@@ -56,22 +59,15 @@ export class NodeConnection implements Connection {
   }
 
   get local(): NetAddress.InetAddress | undefined {
-    const handle = handleOf(this.socket)
-    // The socket would keep what it is asked for.
-    if (handle?.getsockname === undefined) return inetAddress(this.socket.localAddress, this.socket.localPort)
-    const name: SocketName = {}
-    return handle.getsockname(name) === 0 ? inetAddress(name.address, name.port) : undefined
+    return Handle.local(this.socket)
   }
 
   get remote(): NetAddress.InetAddress | undefined {
-    const handle = handleOf(this.socket)
-    if (handle?.getpeername === undefined) return inetAddress(this.socket.remoteAddress, this.socket.remotePort)
-    const name: SocketName = {}
-    return handle.getpeername(name) === 0 ? inetAddress(name.address, name.port) : undefined
+    return Handle.remote(this.socket)
   }
 
   get unsent(): number {
-    return handleOf(this.socket)?.writeQueueSize ?? this.socket.writableLength
+    return Handle.unsent(this.socket)
   }
 
   readonly pull: Effect.Effect<Chunk, ConnectionError | Cause.Done> = Effect.callback((resume) => {
@@ -101,7 +97,7 @@ export class NodeConnection implements Connection {
     if (this.failure !== undefined) return Effect.fail(this.failure)
     if (this.plain) return this.writePlain(bytes)
     // With a high-water mark of 0, `true` means that all of it has gone out.
-    return this.socket.write(pooled(bytes)) ? undefined : this.flush()
+    return this.socket.write(SmallBytes.pooled(bytes)) ? undefined : this.flush()
   }
 
   private flush(): Effect.Effect<void, ConnectionError> {
@@ -135,7 +131,7 @@ export class NodeConnection implements Connection {
   get close(): Effect.Effect<void> {
     return Effect.sync(() => {
       // First, so that whoever is told by the release can't turn the close into a reset, which loses what was written.
-      if (this.unsent > 0) destroyWithReset(this.socket)
+      if (this.unsent > 0) Handle.destroyWithReset(this.socket)
       else this.socket.destroy()
       this.release(closed)
     })
@@ -144,7 +140,7 @@ export class NodeConnection implements Connection {
   get reset(): Effect.Effect<void> {
     return Effect.sync(() => {
       this.release(closed)
-      destroyWithReset(this.socket)
+      Handle.destroyWithReset(this.socket)
     })
   }
 
@@ -157,7 +153,7 @@ export class NodeConnection implements Connection {
       bytes = buffer.subarray(0, size)
       next = own
     } else {
-      bytes = copyOf(buffer, size)
+      bytes = SmallBytes.copyOf(buffer, size)
       if (own !== undefined) {
         this.lease = undefined
         ReadBuffers.give(own)
@@ -172,6 +168,10 @@ export class NodeConnection implements Connection {
     }
     // Set last: what the fiber did meanwhile may have opened sockets, which asked for a buffer too.
     nextBuffer = next
+    if (size === buffer.length && Turn.isOver()) {
+      setImmediate(readOn, this)
+      return false
+    }
     // One read ahead of the pulls is cheaper than stopping and starting the socket between them. Not from a leased
     // buffer, whose bytes may still be on their way out.
     return this.reader !== undefined || (this.pending === undefined && next === ReadBuffers.shared)
@@ -197,7 +197,7 @@ export class NodeConnection implements Connection {
    * peer any more. (Nor has it after both sides' FIN: where ours is out, it is believed.)
    */
   finished(): void {
-    if (!this.socket.writableEnded && handleOf(this.socket)?.getpeername?.({})) return this.release(wasReset)
+    if (!this.socket.writableEnded && Handle.isWithoutPeer(this.socket)) return this.release(wasReset)
     this.ended = true
     this.settleReader()
   }
@@ -207,6 +207,11 @@ export class NodeConnection implements Connection {
     const resume = this.writer
     this.writer = undefined
     resume?.(Exit.void)
+  }
+
+  /** The others had their turn. Without a waiting pull, the next one goes on. */
+  readOn(): void {
+    if (this.reader !== undefined && this.failure === undefined) this.socket._read(0)
   }
 
   /** The plain way: there may be bytes to read. */
@@ -249,53 +254,6 @@ export class NodeConnection implements Connection {
   }
 }
 
-/** Bytes that a copy by loop, without a view for it, is fastest for: those of a handshake. */
-const few = 64
-
-const copyOf = (buffer: Uint8Array, size: number): Uint8Array => {
-  if (size > few) return Buffer.from(buffer.subarray(0, size))
-  const copy = Buffer.allocUnsafe(size)
-  for (let i = 0; i < size; i++) copy[i] = buffer[i] ?? 0
-  return copy
-}
-
-/** V8 keeps a small array in its heap, and to write from there it must first be given memory of its own: 1 µs. */
-const pooled = (bytes: Uint8Array): Uint8Array =>
-  bytes.length > few || Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes)
-
-/**
- * What `resetAndDestroy` does but for one thing: that waits until all has been written, which is for ever when
- * the peer has stopped reading. `resetAndClosing` is how `destroy` is told; it is not in the types.
- */
-const destroyWithReset = (socket: Net.Socket): void => {
-  // The system refuses to reset what is being shut down: then all was written, and the peer gets its end.
-  const shuttingDown = socket.writableEnded && !socket.writableFinished
-  // A TLS socket can't; the TCP socket below it can, which it closes with itself. That is not in the types.
-  const below = (socket as { readonly _parent?: Net.Socket | null })._parent ?? socket
-  if (!shuttingDown && handleOf(below)?.reset !== undefined) Object.assign(below, { resetAndClosing: true })
-  socket.destroy()
-}
-
-/** libuv's handle, which knows more than its socket; another runtime may have none. */
-const handleOf = (socket: Net.Socket) =>
-  // It is not in the types.
-  (socket as { readonly _handle?: Handle | null })._handle
-
-interface SocketName {
-  readonly address?: string
-  readonly port?: number
-}
-
-interface Handle {
-  /** Bytes of the running write that are still to go. */
-  readonly writeQueueSize?: number
-  /** Fills in the name; an error number when there is no peer. */
-  readonly getpeername?: (into: SocketName) => number
-  readonly getsockname?: (into: SocketName) => number
-  /** TCP has it, TLS has not. */
-  readonly reset?: unknown
-}
-
 const closed = new ConnectionError({ reason: "Closed", code: "ECONNABORTED" })
 const wasReset = new ConnectionError({ reason: "Reset", code: "ECONNRESET" })
 const done: PullExit = Exit.fail(Cause.Done())
@@ -306,14 +264,6 @@ const resets = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "ECONNABORTED"])
 const connectionError = (error: Error & { readonly code?: string }): ConnectionError => {
   const code = error.code ?? "EUNKNOWN"
   return new ConnectionError({ reason: resets.has(code) ? "Reset" : "Failed", code })
-}
-
-const inetAddress = (address: string | undefined, port: number | undefined): NetAddress.InetAddress | undefined => {
-  if (address === undefined || port === undefined) return undefined
-  const zone = address.indexOf("%")
-  return NetAddress.toCanonical(
-    NetAddress.inetAddressFromNativeUnsafe(zone === -1 ? address : address.slice(0, zone), port)
-  )
 }
 
 function onEnd(this: Net.Socket): void {
@@ -327,6 +277,8 @@ function onError(this: Net.Socket, error: Error): void {
 function onClose(this: Net.Socket): void {
   ;(this as OwnedSocket)[owner].release(closed)
 }
+
+const readOn = (connection: NodeConnection): void => connection.readOn()
 
 function onDrain(this: Net.Socket): void {
   ;(this as OwnedSocket)[owner].drained()
