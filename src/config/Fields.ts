@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { availableParallelism } from "node:os"
+import { protocols } from "../server/Dialect.ts"
 import { serverFromString } from "../transport/DnsResolver.ts"
 import { quote } from "./Escape.ts"
 
@@ -120,6 +121,19 @@ export const Count = fromText(
   String
 )
 
+/** Ports from `from` to `to`, both included: `FROM-TO`, or one port alone. */
+export const PortRange = fromText(
+  Schema.Struct({ from: Schema.Int, to: Schema.Int }),
+  (text) => {
+    const [, from = "", to = from] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text) ?? []
+    const range = { from: Number(from), to: Number(to) }
+    return range.from >= 1 && range.from <= range.to && range.to <= 65_535
+      ? Result.succeed(range)
+      : wrong(text, "a range of ports, FROM-TO, such as 40000-40999")
+  },
+  ({ from, to }) => from === to ? String(from) : `${from}-${to}`
+)
+
 const mostWorkers = 1024
 
 /** A number of processes; `auto` is the number of processors that this one may use. */
@@ -155,6 +169,18 @@ export const FilePath = fromText(
 /** Why a word is not among those that a setting knows. */
 export const notOneOf = (text: string, choices: ReadonlyArray<string>): string =>
   `${quote(text)} is not one of ${choices.join(", ")}`
+
+/** A list of protocols, separated by commas. */
+export const Protocols = fromText(
+  Schema.Array(Schema.Literals(protocols)),
+  (text) => {
+    const words = text.split(",").map((word) => word.trim())
+    const known = words.flatMap((word) => protocols.filter((protocol) => protocol === word))
+    const stranger = words.find((word) => !protocols.some((protocol) => protocol === word))
+    return stranger === undefined ? Result.succeed(known) : Result.fail(notOneOf(stranger, protocols))
+  },
+  (list) => list.join(",")
+)
 
 export const logFormats = ["pretty", "json", "logfmt"] as const
 

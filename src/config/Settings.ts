@@ -9,6 +9,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as Str from "effect/String"
+import { protocols } from "../server/Dialect.ts"
 import * as Fields from "./Fields.ts"
 
 /** How a setting is presented. */
@@ -65,6 +66,11 @@ export const Settings = Schema.Struct({
     default: "127.0.0.1:1080",
     description: "Listen here: an IP address or localhost, IPv6 in brackets; port 0 takes any free one"
   }, "127.0.0.1:1080"),
+  protocols: withDefault(Fields.Protocols, {
+    metavar: "NAME,...",
+    default: protocols.join(","),
+    description: "What clients may speak; told apart by their first byte"
+  }),
   user: repeatable(Fields.User, {
     metavar: "NAME:PASSWORD",
     secret: true,

@@ -1,9 +1,11 @@
 /** One record for each connection, when it has ended. */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Reply from "../protocol/Reply.ts"
+import type { Protocol } from "./Dialect.ts"
 
 /**
  * Everything that is known of a connection at its end, as plain data; what was never learned is `undefined`. `user`,
@@ -12,6 +14,10 @@ import * as Reply from "../protocol/Reply.ts"
 export interface ConnectionRecord {
   /** Counts up from 1 in each process. */
   readonly id: number
+  /** What the client spoke; `undefined` when it was nothing that is served. */
+  readonly protocol: Protocol | undefined
+  /** What it seemed to speak then: `TLS`, … */
+  readonly looksLike: string | undefined
   /** `IP:PORT`. */
   readonly client: string | undefined
   /** The name of the login, also of one that was refused. */
@@ -35,6 +41,7 @@ export interface ConnectionRecord {
 /** A record under the names that it has in a log line, without what was never learned. */
 const fieldsOf = (record: ConnectionRecord): object => {
   const fields: Record<string, unknown> = { id: record.id }
+  if (record.protocol !== undefined) fields.protocol = record.protocol
   if (record.client !== undefined) fields.client = record.client
   if (record.user !== undefined) fields.user = record.user
   if (record.destination !== undefined) fields.destination = record.destination
@@ -53,6 +60,28 @@ const fieldsOf = (record: ConnectionRecord): object => {
 /** How long records are collected. */
 const collected = Duration.millis(20)
 
+/** Milliseconds between two lines about clients that speak something else: whoever floods us writes no log. */
+const strangersEvery = 10_000
+
+/** The lines for some records, as their fields. */
+const makeLines = (now: () => number) => {
+  let quietUntil = -Infinity
+  let unsaid = 0
+  return (records: ReadonlyArray<ConnectionRecord>): ReadonlyArray<object> =>
+    records.flatMap((record) => {
+      if (record.looksLike === undefined) return [fieldsOf(record)]
+      const time = now()
+      if (time < quietUntil) {
+        unsaid++
+        return []
+      }
+      quietUntil = time + strangersEvery
+      const fields = unsaid === 0 ? fieldsOf(record) : { ...fieldsOf(record), others: unsaid }
+      unsaid = 0
+      return [fields]
+    })
+}
+
 /**
  * Hears of each connection once, when it has ended and both its sockets are closed. The connection waits for it: what
  * takes long is better forked. When it dies, that is logged, and nothing else happens.
@@ -61,7 +90,8 @@ export class ConnectionLog extends Context.Service<ConnectionLog, {
   readonly ended: (record: ConnectionRecord) => Effect.Effect<void>
 }>()("sluice/server/ConnectionLog") {
   /**
-   * One event at level info for each, through the loggers of who serves; none of them is an error of the proxy.
+   * One event at level info for each, through the loggers of who serves; none of them is an error of the proxy. Of
+   * clients that speak something else, one in ten seconds; it tells how many `others` came since the last.
    *
    * They are logged together, after 20 ms at most and when the layer closes: one by one among the work of other
    * connections they cost a tenth of all that a short connection costs, together next to nothing.
@@ -70,14 +100,14 @@ export class ConnectionLog extends Context.Service<ConnectionLog, {
     this,
     Effect.gen(function*() {
       const scope = yield* Effect.scope
+      const clock = yield* Clock.Clock
+      const lines = makeLines(() => clock.currentTimeMillisUnsafe())
       let context = yield* Effect.context<never>()
       let waiting: Array<ConnectionRecord> = []
       const flush = Effect.suspend(() => {
         const records = waiting
         waiting = []
-        return Effect.forEach(records, (record) => Effect.logInfo("connection ended", fieldsOf(record)), {
-          discard: true
-        })
+        return Effect.forEach(lines(records), (fields) => Effect.logInfo("connection ended", fields), { discard: true })
       })
       const flushSoon = Effect.forkIn(Effect.delay(flush, collected), scope)
       yield* Effect.addFinalizer(() => Effect.provideContext(flush, context))

@@ -15,6 +15,19 @@ export class MessageReader {
     this.connection = connection
   }
 
+  /** The first byte of what comes next, which stays where it is. */
+  get first(): Effect.Effect<number, ConnectionError | Cause.Done> {
+    return Effect.suspend(() => {
+      const [first] = this.bytes
+      if (first !== undefined) return Effect.succeed(first)
+      return Effect.map(this.connection.pull, ([chunk]) => {
+        // A view of the transport's, good until the next pull: reading it copies what it leaves.
+        this.bytes = chunk
+        return chunk[0] ?? 0
+      })
+    })
+  }
+
   /**
    * The next message, however its bytes are split. Holds one incomplete message
    * and one read at most, so a client can't make it grow.

@@ -11,12 +11,13 @@ import type { Connection, ConnectionError } from "../transport/Connection.ts"
 import type { Dialer } from "../transport/Dialer.ts"
 import type { Resolver } from "../transport/Resolver.ts"
 import type { ConnectionLog } from "./ConnectionLog.ts"
-import * as Handshake from "./Handshake.ts"
+import { type Dialect, type Rejection, silence } from "./Dialect.ts"
 import { MessageReader } from "./MessageReader.ts"
-import * as Rejection from "./Rejection.ts"
+import type { Refusal, UnknownProtocol } from "./Refusal.ts"
 import { relay, type RelayError } from "./Relay.ts"
 import * as Route from "./Route.ts"
 import type { SessionState } from "./SessionState.ts"
+import type { Sniffer } from "./Sniffer.ts"
 
 /** The decisions that a session leaves to others. */
 export interface Services {
@@ -25,6 +26,7 @@ export interface Services {
   readonly resolver: Resolver["Service"]
   readonly dialer: Dialer["Service"]
   readonly log: ConnectionLog["Service"]
+  readonly sniff: Sniffer
 }
 
 /** Serves a client from accept to end. Never fails; interrupting it closes both its sockets. */
@@ -33,11 +35,11 @@ export const make = (services: Services) => {
     // It left while it waited to be accepted. Nobody knows who it was, so there is nothing to serve it by.
     if (session.remote === undefined) return void (session.reason = "client left before it was served")
     const reader = new MessageReader(session.client)
-    yield* Handshake.login(session, reader, services.authenticator)
-    const address = yield* Handshake.request(session, reader)
+    const dialect = session.dialect = yield* services.sniff(reader)
+    const { address } = yield* dialect.request(session, reader, services.authenticator)
     session.enter("dial")
     const target = session.target = yield* Route.dial(services, session, address)
-    yield* grant(session, target)
+    yield* grant(session, dialect, target)
     session.enter("relay")
     yield* relay(session.client, target, reader, session)
     session.reason ??= "done"
@@ -52,17 +54,17 @@ export const make = (services: Services) => {
 }
 
 /** Tells the client that it is connected, and from where. */
-const grant = (session: SessionState, target: Connection): Effect.Effect<void, ConnectionError> => {
+const grant = (session: SessionState, dialect: Dialect, target: Connection): Effect.Effect<void, ConnectionError> => {
   session.reply = Reply.succeeded
   const address = Address.fromInetAddress(target.local)
   // A client that is gone: for the target, too, that is a cut and not an end.
   return Effect.tapError(
-    session.client.write(Reply.codec.encode({ code: Reply.succeeded, address })),
+    session.client.write(dialect.granted(address)),
     () => target.reset
   )
 }
 
-type Failure = Rejection.Refusal | RelayError | ConnectionError | Cause.Done
+type Failure = Refusal | UnknownProtocol | RelayError | ConnectionError | Cause.Done
 
 /** Notes why, and tells the client where it would understand. */
 const fail = (session: SessionState, cause: Cause.Cause<Failure>): Effect.Effect<void> => {
@@ -79,8 +81,11 @@ const fail = (session: SessionState, cause: Cause.Cause<Failure>): Effect.Effect
     case "ConnectionError":
     case "RelayError":
       return Effect.void
+    case "UnknownProtocol":
+      session.looksLike = error.looks
+      return reject(session, silence)
     default:
-      return reject(session, Rejection.make(error))
+      return reject(session, session.dialect?.rejection(error) ?? silence)
   }
 }
 
@@ -91,7 +96,7 @@ const broken = (session: SessionState, cause: Cause.Cause<never>): Effect.Effect
   return Effect.andThen(
     Effect.logError("session died", cause),
     session.target === undefined
-      ? reject(session, Rejection.internal(session.phase))
+      ? reject(session, session.dialect?.broken(session.phase) ?? silence)
       : Effect.andThen(session.client.reset, session.target.reset)
   )
 }
@@ -101,7 +106,7 @@ const broken = (session: SessionState, cause: Cause.Cause<never>): Effect.Effect
  * its time is over: closing with bytes unread would send a reset, which can
  * overtake the reply that it follows.
  */
-const reject = Effect.fnUntraced(function*(session: SessionState, { message, reply }: Rejection.Rejection) {
+const reject = Effect.fnUntraced(function*(session: SessionState, { message, reply }: Rejection) {
   session.reply = reply
   session.enter("closing")
   if (message !== undefined) yield* session.client.write(message)

@@ -5,6 +5,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import type { Connection, Watcher } from "../transport/Connection.ts"
 import type { ConnectionRecord } from "./ConnectionLog.ts"
 import type { Deadline, Deadlines } from "./Deadlines.ts"
+import type { Dialect } from "./Dialect.ts"
 import type { Direction, Observer } from "./Relay.ts"
 
 /** How far a session has come. */
@@ -35,6 +36,10 @@ export class SessionState implements Deadline, Observer, Watcher {
   private readonly timeouts: Timeouts
   fiber: Fiber.Fiber<void> | undefined = undefined
   phase: Phase = "handshake"
+  /** How the client speaks, once that is known. */
+  dialect: Dialect | undefined = undefined
+  /** What it seems to speak instead of a protocol that is served. */
+  looksLike: string | undefined = undefined
   user: string | undefined = undefined
   destination: Host.HostPort | undefined = undefined
   address: NetAddress.InetAddress | undefined = undefined
@@ -151,6 +156,8 @@ export class SessionState implements Deadline, Observer, Watcher {
   record(reason: string): ConnectionRecord {
     return {
       id: this.id,
+      protocol: this.dialect?.protocol,
+      looksLike: this.looksLike,
       client: this.remote && NetAddress.formatInet(this.remote),
       user: this.user,
       destination: this.destination && Host.formatHostPort(this.destination),

@@ -1,4 +1,4 @@
-/** The client's side of the handshake: greeting, login, request (RFC 1928 §3–4, RFC 1929). */
+/** SOCKS5 as a server speaks it: greeting, login, request, reply (RFC 1928 §3–6, RFC 1929). */
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -9,16 +9,18 @@ import * as MethodSelection from "../protocol/MethodSelection.ts"
 import * as PasswordReply from "../protocol/PasswordReply.ts"
 import * as PasswordRequest from "../protocol/PasswordRequest.ts"
 import { ProtocolError, UnknownCommand } from "../protocol/ProtocolError.ts"
+import * as Reply from "../protocol/Reply.ts"
 import * as Request from "../protocol/Request.ts"
 import type { ConnectionError } from "../transport/Connection.ts"
+import { type Dialect, type Rejection, silence, type Wish } from "./Dialect.ts"
 import type { MessageReader } from "./MessageReader.ts"
-import { NoAcceptableMethod } from "./Rejection.ts"
+import { NoAcceptableMethod, replyCode } from "./Refusal.ts"
 import type { SessionState } from "./SessionState.ts"
 
 type LoginError = NoAcceptableMethod | AuthenticationFailed | ProtocolError | ConnectionError | Cause.Done
 
 /** Agrees on a method, and logs the client in where the authenticator asks for it. */
-export const login = (
+const login = (
   session: SessionState,
   reader: MessageReader,
   authenticator: Authenticator["Service"]
@@ -45,11 +47,54 @@ const authenticate = Effect.fnUntraced(function*(
   yield* session.client.write(PasswordReply.codec.encode({ status: PasswordReply.success }))
 })
 
-/** Reads the request; any command but CONNECT is refused with 07, once all of it has been read. */
-export const request = (session: SessionState, reader: MessageReader) =>
+/** Reads the request; a command that is not served is refused with 07, once all of it has been read. */
+const wish = (
+  session: SessionState,
+  reader: MessageReader
+): Effect.Effect<Wish, ProtocolError | ConnectionError | Cause.Done> =>
   Effect.flatMap(reader.read(Request.codec), ({ address, command }) => {
-    if (command === Request.connect) return Effect.succeed(address)
+    if (command === Request.connect) return Effect.succeed({ command: "connect", address })
     // For the log.
     session.destination = Result.getOrUndefined(Address.toHostPort(address))
     return Effect.fail(new ProtocolError({ frame: Request.codec.name, reason: new UnknownCommand({ command }) }))
   })
+
+/** The request can't be served. A failure reply has an address too, of zeros. */
+const requestRejection = (reply: number): Rejection => ({
+  reply,
+  message: Reply.codec.encode({ code: reply, address: Address.unspecified })
+})
+
+/** FF: nothing that the client offers will do (RFC 1928 §3). */
+const methodRejection: Rejection = {
+  reply: undefined,
+  message: MethodSelection.codec.encode({ method: MethodSelection.noneAcceptable })
+}
+
+/** The login was refused, or was none (RFC 1929 §2). */
+const loginRejection: Rejection = {
+  reply: undefined,
+  message: PasswordReply.codec.encode({ status: PasswordReply.failure })
+}
+
+export const dialect: Dialect = {
+  protocol: "socks5",
+  request: (session, reader, authenticator) =>
+    Effect.flatMap(login(session, reader, authenticator), () => wish(session, reader)),
+  granted: (address) => Reply.codec.encode({ code: Reply.succeeded, address }),
+  rejection: (error) => {
+    switch (error._tag) {
+      case "NoAcceptableMethod":
+        return methodRejection
+      case "AuthenticationFailed":
+        return loginRejection
+      case "ProtocolError":
+        if (error.frame === Greeting.codec.name) return silence
+        return error.frame === PasswordRequest.codec.name ? loginRejection : requestRejection(replyCode(error))
+      default:
+        return requestRejection(replyCode(error))
+    }
+  },
+  // In the handshake that is the login: nothing else of it asks anybody.
+  broken: (phase) => phase === "handshake" ? loginRejection : requestRejection(Reply.generalFailure)
+}

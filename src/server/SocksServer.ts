@@ -15,14 +15,18 @@ import { type Accept, type ListenError, Transport } from "../transport/Transport
 import * as Admission from "./Admission.ts"
 import { ConnectionLog } from "./ConnectionLog.ts"
 import * as Deadlines from "./Deadlines.ts"
+import { type Protocol, protocols } from "./Dialect.ts"
 import { connectionsWithin, openFilesLimit } from "./OpenFiles.ts"
 import * as Session from "./Session.ts"
 import { Registry, Sessions } from "./Sessions.ts"
 import { SessionState, type Timeouts } from "./SessionState.ts"
+import * as Sniffer from "./Sniffer.ts"
 
 export interface Options {
   /** Where to listen; port 0 takes any free one. */
   readonly listen: ReadonlyArray<NetAddress.InetAddress>
+  /** What clients may speak, told apart by their first byte. Default: all that there is. */
+  readonly protocols?: ReadonlyArray<Protocol> | undefined
   /** Limit for greeting, login and request together. Default: 10 seconds; 0 = none. */
   readonly handshakeTimeout?: Duration.Input | undefined
   /** A relay without traffic in either direction ends after this. Default: 1 hour; 0 = never. */
@@ -106,7 +110,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
     policy: yield* AccessPolicy,
     resolver: yield* Resolver,
     dialer: yield* Dialer,
-    log: yield* ConnectionLog
+    log: yield* ConnectionLog,
+    sniff: Sniffer.make(options.protocols ?? protocols)
   })
   const fork = Effect.runForkWith(yield* Effect.context<never>())
 

@@ -21,6 +21,8 @@ const makeStream = () => {
 
 const record: ConnectionRecord = {
   id: 7,
+  protocol: "socks5",
+  looksLike: undefined,
   client: "127.0.0.1:5000",
   user: "alice",
   destination: "example.test:443",
@@ -89,6 +91,7 @@ describe("ConnectionLog.layer", () => {
         level: "info",
         msg: "connection ended",
         id: 7,
+        protocol: "socks5",
         client: "127.0.0.1:5000",
         user: "alice",
         destination: "example.test:443",

@@ -7,6 +7,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { availableParallelism } from "node:os"
 import * as Settings from "../../src/config/Settings.ts"
+import { protocols } from "../../src/server/Dialect.ts"
 
 const redactedUsers = (...users: ReadonlyArray<string>) => ({ user: users.map((user) => Redacted.make(user)) })
 
@@ -27,6 +28,7 @@ describe("Settings", () => {
         [10_000, 10_000, 3_600_000, 60_000, 30_000]
       )
       assert.deepStrictEqual(others, {
+        protocols,
         user: [],
         openProxy: false,
         allowPrivate: false,
@@ -40,6 +42,7 @@ describe("Settings", () => {
   it("names every setting once, and documents it", () => {
     assert.deepStrictEqual(Settings.all.map(({ flag }) => flag), [
       "listen",
+      "protocols",
       "user",
       "users",
       "open-proxy",

@@ -527,6 +527,8 @@ describe("Sessions", () => {
       assert.deepStrictEqual(first, {
         id: 1,
         phase: "relay",
+        protocol: "socks5",
+        looksLike: undefined,
         client: first?.client,
         user: undefined,
         destination: "127.0.0.1:80",
