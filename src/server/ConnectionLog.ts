@@ -41,8 +41,8 @@ export interface ConnectionRecord {
 /** A record under the names that it has in a log line, without what was never learned. */
 const fieldsOf = (record: ConnectionRecord): object => {
   const fields: Record<string, unknown> = { id: record.id }
-  if (record.protocol !== undefined) fields.protocol = record.protocol
   if (record.client !== undefined) fields.client = record.client
+  if (record.protocol !== undefined) fields.protocol = record.protocol
   if (record.user !== undefined) fields.user = record.user
   if (record.destination !== undefined) fields.destination = record.destination
   if (record.address !== undefined) fields.address = record.address

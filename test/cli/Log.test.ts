@@ -107,7 +107,13 @@ describe("ConnectionLog.layer", () => {
 
   it.effect("leaves out what was never learned", () =>
     Effect.gen(function*() {
-      const nothing = { client: undefined, user: undefined, destination: undefined, address: undefined }
+      const nothing = {
+        protocol: undefined,
+        client: undefined,
+        user: undefined,
+        destination: undefined,
+        address: undefined
+      }
       const line = yield* linesOf({ ...record, ...nothing, reply: undefined, reason: "handshake timeout" })
       assert.deepStrictEqual(Object.keys(JSON.parse(line)), [
         "time",

@@ -20,7 +20,7 @@ describe("sluice serve", () => {
       )
       assert.isTrue(yield* probe(proxy.port, target.port))
       const line = yield* proxy.takeLine(/connection ended/)
-      assert.match(line, /^time=\S+ level=info msg="connection ended" id=1 client=127\.0\.0\.1:\d+ /)
+      assert.match(line, /^time=\S+ level=info msg="connection ended" id=1 client=127\.0\.0\.1:\d+ protocol=socks5 /)
       assert.include(line, ` destination=127.0.0.1:${target.port} address=127.0.0.1:${target.port} reply=0 `)
       assert.include(line, " up=4 down=4 ")
       assert.strictEqual(yield* proxy.stop, 0)
