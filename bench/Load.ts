@@ -20,13 +20,15 @@ export interface Sample {
 }
 
 export interface Load {
-  readonly group: "bulk" | "fair" | "rate" | "rr" | "idle"
+  readonly group: "bulk" | "fair" | "rate" | "rr" | "idle" | "udp"
   readonly title: string
   readonly digits: number
   /** The highest ratio to the baseline that is accepted. */
   readonly target: number
   /** How many samples a run takes: more where they differ from process to process. */
   readonly samples: number
+  /** Whether the baseline can't do it, so that the proxy stands alone. */
+  readonly alone?: boolean
   readonly run: (proxy: Children.Proxy, target: Children.Target) => Promise<Sample>
 }
 

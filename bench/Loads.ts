@@ -4,6 +4,7 @@ import { idle } from "./Idle.ts"
 import { concurrency, type Load } from "./Load.ts"
 import { pace, pacedRate, saturatedRate } from "./Rate.ts"
 import { roundTrips } from "./RoundTrips.ts"
+import { datagrams } from "./Udp.ts"
 
 /** The loads in the order they run; `connections` is the number that `idle` opens. */
 export const all = (connections: number): ReadonlyArray<Load> => [
@@ -43,3 +44,14 @@ export const all = (connections: number): ReadonlyArray<Load> => [
     run: idle(connections)
   }
 ]
+
+/** What the baseline, and many another proxy, can't do: run only where it is asked for. */
+export const udp: ReadonlyArray<Load> = [64, 512, 1400].map((size) => ({
+  group: "udp",
+  title: `CPU-µs per datagram of ${size} bytes`,
+  digits: 1,
+  target: Infinity,
+  samples: 1,
+  alone: true,
+  run: datagrams(size)
+}))

@@ -22,9 +22,13 @@ const cost = (samples: ReadonlyArray<Load.Sample>): number => median(samples.map
 
 const ratio = (row: Row): number => cost(row.proxy) / cost(row.baseline)
 
-const met = (row: Row): boolean => ratio(row) <= row.load.target
+const met = (row: Row): boolean => row.load.alone === true || ratio(row) <= row.load.target
+
+/** What there is nothing to say of is a dash. */
+const fixed = (value: number, digits: number): string => Number.isNaN(value) ? "–" : value.toFixed(digits)
 
 const range = (samples: ReadonlyArray<Load.Sample>, digits: number): string => {
+  if (samples.length === 0) return "–"
   const costs = samples.map((sample) => sample.cost)
   return `${Math.min(...costs).toFixed(digits)}–${Math.max(...costs).toFixed(digits)}`
 }
@@ -58,10 +62,10 @@ export const markdown = (rows: ReadonlyArray<Row>, name: string, node: string, p
   for (const row of rows) {
     text += line([
       row.load.title,
-      cost(row.baseline).toFixed(row.load.digits),
+      fixed(cost(row.baseline), row.load.digits),
       cost(row.proxy).toFixed(row.load.digits),
-      ratio(row).toFixed(2),
-      `≤ ${row.load.target}`,
+      fixed(ratio(row), 2),
+      row.load.alone === true ? "–" : `≤ ${row.load.target}`,
       met(row) ? "yes" : "no"
     ])
   }

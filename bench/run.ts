@@ -13,7 +13,7 @@ import * as Report from "./Report.ts"
 
 const usage = `node bench/dist/run.js [options]
   --runs N              measure everything N times, report medians (default 3)
-  --only GROUP,...      of bulk, fair, rate, rr, idle (default all)
+  --only GROUP,...      of bulk, fair, rate, rr, idle (default these), udp
   --idle N              connections that idle opens, 1 to 9500 (default 4000)
   --proxy NAME=COMMAND  compare this with the baseline instead of the built sluice; it must print
                         "listening on socks5://127.0.0.1:PORT"
@@ -63,7 +63,8 @@ if (!Proc.available()) refuse("this bench reads Linux's /proc/PID/smaps_rollup, 
 
 const runs = whole("runs", options.runs, 100)
 const groups = options.only.split(",")
-const loads = Loads.all(whole("idle", options.idle, 9_500)).filter((load) => groups.includes(load.group))
+const loads = [...Loads.all(whole("idle", options.idle, 9_500)), ...Loads.udp]
+  .filter((load) => groups.includes(load.group))
 if (groups.some((group) => !loads.some((load) => load.group === group))) refuse(`--only ${options.only}: no such group`)
 
 const node = quote(options.node)
@@ -122,7 +123,9 @@ try {
     for (const row of rows) {
       for (let sample = 0; sample < row.load.samples; sample++) {
         // One directly after the other, so that the machine's drift hits both.
-        row.baseline.push(await measure(row.load, "baseline", `${node} ${file("./baseline.js")}`, run))
+        if (row.load.alone !== true) {
+          row.baseline.push(await measure(row.load, "baseline", `${node} ${file("./baseline.js")}`, run))
+        }
         row.proxy.push(await measure(row.load, name, command, run))
       }
     }

@@ -3,13 +3,14 @@ import * as Effect from "effect/Effect"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import { lookup } from "node:dns/promises"
 import * as Os from "node:os"
+import * as Negotiation from "../client/Negotiation.ts"
 import * as Reply from "../protocol/Reply.ts"
 import { type BenchError, failed, unusable } from "./BenchError.ts"
 import * as Failure from "./Failure.ts"
 import type { Proxy } from "./Message.ts"
-import * as Negotiation from "./Negotiation.ts"
 import type { Plan } from "./Plan.ts"
 import * as ProxyUrl from "./ProxyUrl.ts"
 import { Tunnel } from "./Tunnel.ts"
@@ -85,7 +86,7 @@ export const probe = (plan: Plan, proxy: Proxy, target: string): Effect.Effect<v
   return Effect.callback<void, BenchError>((resume) => {
     const tunnel = new Tunnel(
       { ...proxy, negotiation },
-      negotiation.request(Host.hostPortFromStringUnsafe(target))
+      Result.getOrThrow(negotiation.request(Host.hostPortFromStringUnsafe(target)))
     )
     const done = (): void => {
       tunnel.close()

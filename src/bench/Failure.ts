@@ -1,4 +1,5 @@
 /** The kinds of failure that are counted, each a few words: `refused`, `reply 05`, `wrong bytes`. */
+import type { NegotiationError } from "../client/ProxyError.ts"
 
 export const timeout = "timeout"
 export const wrongBytes = "wrong bytes"
@@ -24,6 +25,22 @@ export const ofCode = (code: string | undefined): string => code === undefined ?
 export const ofReply = (code: number): string => `reply ${code.toString(16).padStart(2, "0")}`
 
 export const ofStatus = (status: string): string => `status ${status}`
+
+/** The kind of what the talk with a proxy failed with. */
+export const ofProxyError = (error: NegotiationError): string => {
+  switch (error._tag) {
+    case "ReplyError":
+      return ofReply(error.code)
+    case "StatusError":
+      return ofStatus(String(error.status))
+    case "MethodRefused":
+      return noMethod
+    case "LoginRefused":
+      return loginRefused
+    case "BadAnswer":
+      return badAnswer
+  }
+}
 
 /** How often each kind came. */
 export type Counts = Readonly<Record<string, number>>

@@ -1,12 +1,13 @@
 /** A generator of load: one job at a time, from its first connection to its outcome. */
 import * as Host from "effect/net/Host"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Negotiation from "../client/Negotiation.ts"
 import * as Downloads from "./Downloads.ts"
 import * as Failure from "./Failure.ts"
 import * as Holds from "./Holds.ts"
 import { type Driver, Load, type Mode } from "./Load.ts"
 import type { Answer, Order, Proxy } from "./Message.ts"
-import * as Negotiation from "./Negotiation.ts"
 import * as RoundTrips from "./RoundTrips.ts"
 import * as Visits from "./Visits.ts"
 
@@ -46,7 +47,10 @@ export const run = (
   answer: (answer: Answer) => void
 ): Running => {
   const negotiation = negotiationWith(proxy)
-  const requests = targets.map((target) => negotiation.request(Host.hostPortFromStringUnsafe(target)))
+  const requests = targets.map((target) =>
+    // Neither protocol that is measured has a target that it can't ask for.
+    Result.getOrThrow(negotiation.request(Host.hostPortFromStringUnsafe(target)))
+  )
   const load = new Load(job, { ...proxy, negotiation }, requests)
   const driver = drivers[job.mode](load)
   let mark = { units: 0, bytes: 0, cpu: cpuSeconds() }

@@ -5,8 +5,8 @@
  * proxy does, or it would measure itself. Fibers begin one level up, where processes are supervised.
  */
 import * as Net from "node:net"
+import type * as Negotiation from "../client/Negotiation.ts"
 import * as Failure from "./Failure.ts"
-import type * as Negotiation from "./Negotiation.ts"
 
 /** What all connections of a load have in common. */
 export interface Route {
@@ -71,7 +71,7 @@ export class Tunnel {
     this.#head = this.#head.length === 0 ? chunk : Buffer.concat([this.#head, chunk])
     while (this.#stage !== "connect" && this.#stage !== "open") {
       const step = negotiation.next(this.#stage, this.#head, request)
-      if (step._tag === "Failed") return this.fail(step.kind)
+      if (step._tag === "Failed") return this.fail(Failure.ofProxyError(step.error))
       if (step._tag === "Wait") {
         // The next read overwrites what it is a view of.
         this.#head = Buffer.from(this.#head)

@@ -25,6 +25,8 @@ export interface Effective {
   readonly settings: Settings.Settings
   /** The flag or the variable that set it; the flag when nothing did. */
   readonly sourceOf: (key: keyof Settings.Settings) => string
+  /** Whether anybody set it. */
+  readonly isGiven: (key: keyof Settings.Settings) => boolean
 }
 
 /**
@@ -103,6 +105,6 @@ export const effective = Effect.fn("Flags.effective")(function*(input: Input) {
   ).pipe(
     Effect.mapError(({ key, message }) => unusable(`${nameOf(key) ?? "settings"}: ${message}`))
   )
-  const effective: Effective = { settings, sourceOf: (key) => nameOf(key) ?? key }
+  const effective: Effective = { settings, sourceOf: (key) => nameOf(key) ?? key, isGiven: (key) => given.has(key) }
   return effective
 })

@@ -1,4 +1,5 @@
 /** The proxy that the settings describe. */
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Settings from "../config/Settings.ts"
@@ -8,6 +9,7 @@ import { ConnectionLog } from "../server/ConnectionLog.ts"
 import { SocksServer } from "../server/SocksServer.ts"
 import { Dialer } from "../transport/Dialer.ts"
 import * as DnsResolver from "../transport/DnsResolver.ts"
+import * as NodeDatagrams from "../transport/NodeDatagrams.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import * as Heap from "./Heap.ts"
 
@@ -23,15 +25,27 @@ const authenticator = (settings: Settings.Settings) =>
     )
     : Authenticator.layerOpen
 
+/** Other proxies as the way out. */
+const upstreams = ({ connectTimeout, upstream }: Settings.Settings) =>
+  Arr.isReadonlyArrayNonEmpty(upstream)
+    // Only those who have some pay for the client.
+    ? Layer.unwrap(
+      Effect.map(Effect.promise(() => import("../client/UpstreamPool.ts")), (UpstreamPool) =>
+        UpstreamPool.layer({ chains: [upstream], connectTimeout, answerTimeout: connectTimeout }))
+    )
+    : Layer.empty
+
 /** Listens while the layer's scope is open. */
 export const layer = (settings: Settings.Settings, transport?: NodeTransport.Options) =>
   SocksServer.layer(settings).pipe(
+    Layer.provide(upstreams(settings)),
     Layer.provide([
       authenticator(settings),
       InternalNetworks.layer(settings),
       DnsResolver.layer({ servers: settings.dns }),
       Dialer.layer(settings),
-      ConnectionLog.layer
+      ConnectionLog.layer,
+      NodeDatagrams.layer()
     ]),
     Layer.provide(NodeTransport.layer(transport)),
     Layer.provide(Layer.effectDiscard(Heap.tune))

@@ -8,12 +8,15 @@
  */
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as NetAddress from "effect/net/NetAddress"
+import type { Cluster } from "node:cluster"
+import { escape } from "../config/Escape.ts"
 import type * as Settings from "../config/Settings.ts"
-import { isIpv6Only } from "../server/SocksServer.ts"
+import { listenOn } from "../server/SocksServer.ts"
+import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import type { Accept } from "../transport/Transport.ts"
 import { failed } from "./CommandError.ts"
+import * as ServiceManager from "./ServiceManager.ts"
 import * as Signals from "./Signals.ts"
 import * as WorkerPool from "./WorkerPool.ts"
 
@@ -29,13 +32,29 @@ const nobody: Accept = { admit: () => false, accept: () => {}, failed: () => {} 
  * Listens for a moment, and lets go. It finds ports for 0, and an address that can't be had: among sockets that share
  * a port the system would not tell whether somebody else's is there.
  */
-const tryOut = (listen: ReadonlyArray<NetAddress.InetAddress>) => {
+const tryOut = (listen: ReadonlyArray<ListenAddress.ListenAddress>) => {
   const transport = NodeTransport.make()
   return Effect.scoped(Effect.forEach(listen, (address) =>
-    Effect.map(
-      transport.listen(address, nobody, { ipv6Only: isIpv6Only(address, listen) }),
-      (listener) => listener.address
-    )))
+    address._tag === "Descriptor"
+      // To let go of it would be to lose it.
+      ? Effect.succeed(address)
+      : Effect.map(listenOn(transport, address, listen, nobody), (listener) => listener.address)))
+}
+
+/** The descriptors of a worker before those that it inherits: standard streams, and the channel to this process. */
+const ownDescriptors = ["inherit", "inherit", "inherit", "ipc"] as const
+
+/**
+ * Inherited sockets are passed on, so that they outlive every worker. `node:cluster` would close them after the last.
+ * Returns what they are to a worker.
+ */
+const bequeath = (cluster: Cluster, listen: ReadonlyArray<ListenAddress.ListenAddress>) => {
+  const stdio: Array<typeof ownDescriptors[number] | number> = [...ownDescriptors]
+  const toWorker = listen.map((address) =>
+    address._tag === "Descriptor" ? { ...address, fd: stdio.push(address.fd) - 1 } : address
+  )
+  cluster.setupPrimary({ stdio })
+  return toWorker
 }
 
 /** Runs until a signal ends it. Returns how many clients were turned away. */
@@ -49,6 +68,7 @@ export const run = Effect.fnUntraced(function*(settings: Settings.Settings) {
   cluster.schedulingPolicy = cluster.SCHED_RR
   const termination = yield* Signals.termination
   const hangup = yield* Signals.hangup
+  const manager = yield* ServiceManager.make()
   const listen = yield* tryOut(settings.listen)
 
   const pool = yield* WorkerPool.make(cluster, {
@@ -56,19 +76,26 @@ export const run = Effect.fnUntraced(function*(settings: Settings.Settings) {
     drainTimeout: settings.drainTimeout,
     serve: {
       _tag: "Serve",
-      listen,
+      listen: bequeath(cluster, listen),
       reusePort: canSharePorts(),
       ...settings.maxConnections !== undefined &&
         { maxConnections: Math.ceil(settings.maxConnections / settings.workers) }
     }
   })
-  for (const address of listen) yield* Console.log(`listening on socks5://${NetAddress.formatInet(address)}`)
+  for (const address of listen) yield* Console.log(`listening on ${escape(ListenAddress.formatUrl(address))}`)
+  yield* manager.ready
   const restart = Effect.logInfo("restarting the workers, one after the other").pipe(
+    Effect.andThen(manager.reloading),
     Effect.andThen(pool.restart),
     Effect.andThen(Effect.logInfo("restarted")),
-    Effect.catch(({ message }) => Effect.logError("restart given up; who is not replaced goes on", { reason: message }))
+    Effect.catch(({ message }) =>
+      Effect.logError("restart given up; who is not replaced goes on", { reason: message })
+    ),
+    // Whatever came of it.
+    Effect.andThen(manager.ready)
   )
   const signal = yield* Effect.raceFirst(termination, Effect.forever(Effect.andThen(hangup, restart)))
   yield* Effect.annotateLogs(Effect.logInfo("stopping: waiting for connections to end"), { signal })
-  return yield* pool.drain
+  const [refused] = yield* Effect.all([pool.drain, manager.stopping], { concurrency: 2 })
+  return refused
 })

@@ -1,5 +1,6 @@
 /** What a worker and its supervisor tell each other. */
 import * as Schema from "effect/Schema"
+import * as ListenAddress from "../transport/ListenAddress.ts"
 
 /** A listening socket, as it travels beside a message; only the system knows more of it. */
 export interface Socket {
@@ -12,7 +13,7 @@ export const ToWorker = Schema.TaggedUnion({
   /** Listen, and serve. */
   Serve: {
     /** Where, with no port 0 among them. */
-    listen: Schema.Array(Schema.InetAddressFromString),
+    listen: Schema.Array(ListenAddress.Json),
     /** The share of this worker. */
     maxConnections: Schema.optionalKey(Schema.Int),
     /** Whether it listens by itself, beside the others, or lets the supervisor accept. */

@@ -1,6 +1,7 @@
 /** `sluice hash`: turns a password into a line of the users file. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import * as Prompt from "effect/cli/Prompt"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -51,18 +52,27 @@ export const hash = Command.make(
     name: Argument.String("NAME").pipe(
       Argument.withDescription("The user's name, to get NAME:HASH. Never the password: that is asked for"),
       Argument.optional
+    ),
+    withoutPassword: Flag.Boolean("without-password").pipe(
+      Flag.withDescription("Ask for none: whoever gives this name needs no password, in SOCKS4 too"),
+      Flag.withDefault(false)
     )
   },
-  Effect.fn("hash")(function*({ name }) {
+  Effect.fn("hash")(function*({ name, withoutPassword }) {
     const UsersFile = yield* Effect.promise(() => import("../policy/UsersFile.ts"))
     const PasswordHash = yield* Effect.promise(() => import("../policy/PasswordHash.ts"))
     const problem = Option.isSome(name) ? UsersFile.problemOfName(name.value) : undefined
     // What was given may be a password by mistake, so it is not repeated.
     if (problem !== undefined) return yield* unusable(`NAME: ${problem}; give the name that the user logs in with`)
 
-    const password = process.stdin.isTTY ? yield* fromTerminal : yield* fromPipe
+    // Only on demand: else it is a variable that was not set.
+    const password = withoutPassword
+      ? Redacted.make("")
+      : process.stdin.isTTY
+      ? yield* fromTerminal
+      : yield* fromPipe
     const length = Buffer.byteLength(Redacted.value(password))
-    if (length === 0) return yield* unusable("password: is empty; write one to standard input")
+    if (length === 0 && !withoutPassword) return yield* unusable("password: is empty; write one to standard input")
     // RFC 1929 §2 gives the password one byte of length.
     if (length > 255) return yield* unusable("password: is longer than 255 bytes; choose a shorter one")
 

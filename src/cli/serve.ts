@@ -3,16 +3,19 @@ import * as Cause from "effect/Cause"
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
+import { escape } from "../config/Escape.ts"
 import type { UsersFileError } from "../policy/UsersFile.ts"
 import { SocksServer } from "../server/SocksServer.ts"
+import * as ListenAddress from "../transport/ListenAddress.ts"
 import type { ListenError } from "../transport/Transport.ts"
 import { type CommandError, unusable } from "./CommandError.ts"
 import * as Flags from "./Flags.ts"
+import * as InheritedSockets from "./InheritedSockets.ts"
 import * as ListenFailure from "./ListenFailure.ts"
 import * as Log from "./Log.ts"
 import * as Proxy from "./Proxy.ts"
+import * as ServiceManager from "./ServiceManager.ts"
 import * as Signals from "./Signals.ts"
 import * as WorkerNumber from "./WorkerNumber.ts"
 
@@ -21,13 +24,15 @@ const run = Effect.gen(function*() {
   // Before anybody can know that the server is there.
   const termination = yield* Signals.termination
   yield* Signals.ignored
+  const manager = yield* ServiceManager.make()
   const server = yield* SocksServer
-  for (const address of server.addresses) {
-    yield* Console.log(`listening on socks5://${NetAddress.formatInet(address)}`)
+  for (const address of server.listening) {
+    yield* Console.log(`listening on ${escape(ListenAddress.formatUrl(address))}`)
   }
+  yield* manager.ready
   const signal = yield* termination
   yield* Effect.logInfo("stopping: waiting for connections to end").pipe(Effect.annotateLogs({ signal }))
-  yield* server.drain
+  yield* Effect.all([server.drain, manager.stopping], { concurrency: 2 })
   return yield* server.refused
 })
 
@@ -43,18 +48,21 @@ export const serve = Command.make(
   Flags.flags,
   // Untraced: a span that lasts as long as the proxy would only be in the way of whoever traces connections.
   Effect.fnUntraced(function*(input) {
-    const { settings, sourceOf } = yield* Flags.effective(input)
-    const twice = ListenFailure.twice(settings.listen, sourceOf("listen"))
+    const { isGiven, settings: given, sourceOf } = yield* Flags.effective(input)
+    const worker = WorkerNumber.own()
+    const inherited = worker === undefined ? yield* Effect.fromResult(InheritedSockets.take()) : undefined
+    const settings = inherited === undefined || isGiven("listen") ? given : { ...given, listen: inherited }
+    const listenSource = settings === given ? sourceOf("listen") : "LISTEN_FDS"
+    const twice = ListenFailure.twice(settings.listen, listenSource)
     if (twice !== undefined) return yield* twice
     const danger = ListenFailure.openProxy({
       listen: settings.listen,
       hasUsers: Proxy.hasUsers(settings),
       meant: settings.openProxy,
-      source: sourceOf("listen")
+      source: listenSource
     })
     if (danger !== undefined) return yield* danger
 
-    const worker = WorkerNumber.own()
     const several = settings.workers > 1
     const runUntilStopped = (): Effect.Effect<number, Failure, Scope.Scope> =>
       several
@@ -66,9 +74,12 @@ export const serve = Command.make(
         Effect.flatMap((refused) => Effect.annotateLogs(Effect.logInfo("stopped"), refused === 0 ? {} : { refused }))
       )
       : Effect.scoped(Effect.flatMap(importWorker, (Worker) => Worker.run(settings)))
-    yield* serving.pipe(
+    const unused = settings === given && inherited !== undefined
+      ? Effect.logWarning("the sockets that systemd has opened are not used: other addresses are given")
+      : Effect.void
+    yield* Effect.andThen(unused, serving).pipe(
       Effect.catchTags({
-        ListenError: (error) => Effect.fail(ListenFailure.refused(error, sourceOf("listen"))),
+        ListenError: (error) => Effect.fail(ListenFailure.refused(error, listenSource)),
         UsersFileError: (error) => Effect.fail(unusable(`${sourceOf("users")}: ${error.message}`))
       }),
       Effect.catchTag("CommandError", (error) =>

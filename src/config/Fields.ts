@@ -13,9 +13,13 @@ import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { availableParallelism } from "node:os"
+import type { ProxyUrl } from "../client/ProxyUrl.ts"
 import { protocols } from "../server/Dialect.ts"
+import { egressChoices } from "../transport/Dialer.ts"
 import { serverFromString } from "../transport/DnsResolver.ts"
+import * as Listen from "../transport/ListenAddress.ts"
 import { quote } from "./Escape.ts"
+import * as ListenUrl from "./ListenUrl.ts"
 
 const fromText = <T>(
   type: Schema.Codec<T>,
@@ -35,16 +39,8 @@ const fromText = <T>(
 const wrong = (text: string, wanted: string): Result.Result<never, string> =>
   Result.fail(text === "" ? `is empty; give ${wanted}` : `${quote(text)} is not ${wanted}`)
 
-/** An address to listen on, `HOST:PORT`. */
-export const ListenAddress = fromText(
-  Schema.InetAddress,
-  (text) =>
-    Result.orElse(
-      NetAddress.inetAddressFromString(text.replace(/^localhost:/i, "127.0.0.1:")),
-      () => wrong(text, "HOST:PORT with an IP address or localhost, such as 127.0.0.1:1080 or [::1]:1080")
-    ),
-  NetAddress.formatInet
-)
+/** Where to listen: `HOST:PORT`, `tls://HOST:PORT?cert=FILE&key=FILE` or `unix:PATH`. */
+export const ListenAddress = fromText(Schema.toType(Listen.Json), ListenUrl.parse, Listen.format)
 
 /** A DNS server, `IP` or `IP:PORT`. */
 export const DnsServer = fromText(
@@ -55,6 +51,39 @@ export const DnsServer = fromText(
       () => wrong(text, "an IP address, or one with a port, such as 9.9.9.9, 9.9.9.9:53 or [2620:fe::fe]:53")
     ),
   NetAddress.formatInet
+)
+
+/** An address of this machine to go out from. */
+export const EgressAddress = fromText(
+  Schema.IpAddress,
+  (text) =>
+    Result.filterOrFail(
+      Result.mapError(NetAddress.ipFromString(text), () => ""),
+      (address) => !NetAddress.isUnspecified(address),
+      () => ""
+    ).pipe(Result.orElse(() => wrong(text, "an address of this machine, such as 192.0.2.1 or 2001:db8::1"))),
+  NetAddress.formatIp
+)
+
+/** How one address is chosen among several. */
+export const EgressBy = fromText(
+  Schema.Literals(egressChoices),
+  (text) => Result.fromNullishOr(egressChoices.find((choice) => choice === text), () => notOneOf(text, egressChoices)),
+  (choice) => choice
+)
+
+/** The URL of a proxy, redacted from the start: its password is in it, and is not written back. */
+export const Upstream = Schema.Redacted(Schema.String).pipe(
+  Schema.decodeTo(Schema.declare((value): value is ProxyUrl => typeof value === "object"), {
+    decode: SchemaGetter.transformEffect((text) =>
+      // Only those who have upstreams pay for loading the client.
+      Effect.promise(() => import("../client/ProxyUrl.ts")).pipe(
+        Effect.flatMap((ProxyUrl) => Effect.fromResult(ProxyUrl.parse(Redacted.value(text)))),
+        Effect.mapError((message) => new SchemaIssue.InvalidValue({ message }))
+      )
+    ),
+    encode: SchemaGetter.forbidden(() => "a password is not written back")
+  })
 )
 
 /** A network, `ADDRESS/PREFIX`; a lone address is the network of itself. */
@@ -119,6 +148,14 @@ export const Count = fromText(
   (text) =>
     /^[1-9]\d{0,8}$/.test(text) ? Result.succeed(Number(text)) : wrong(text, "a whole number from 1 to 999999999"),
   String
+)
+
+/** An IP address, without a port. */
+export const IpAddress = fromText(
+  Schema.IpAddress,
+  (text) =>
+    Result.orElse(NetAddress.ipFromString(text), () => wrong(text, "an IP address, such as 192.0.2.1 or 2001:db8::1")),
+  NetAddress.formatIp
 )
 
 /** Ports from `from` to `to`, both included: `FROM-TO`, or one port alone. */

@@ -10,6 +10,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as Str from "effect/String"
 import { protocols } from "../server/Dialect.ts"
+import { egressChoices } from "../transport/Dialer.ts"
 import * as Fields from "./Fields.ts"
 
 /** How a setting is presented. */
@@ -64,12 +65,17 @@ export const Settings = Schema.Struct({
   listen: repeatable(Fields.ListenAddress, {
     metavar: "HOST:PORT",
     default: "127.0.0.1:1080",
-    description: "Listen here: an IP address or localhost, IPv6 in brackets; port 0 takes any free one"
+    description: "Listen here: an IP address or localhost, IPv6 in brackets; port 0 takes any free one; or " +
+      "tls://HOST:PORT?cert=FILE&key=FILE, or unix:PATH"
   }, "127.0.0.1:1080"),
   protocols: withDefault(Fields.Protocols, {
     metavar: "NAME,...",
     default: protocols.join(","),
     description: "What clients may speak; told apart by their first byte"
+  }),
+  proxyProtocol: repeatable(Fields.Network, {
+    metavar: "CIDR",
+    description: "Connections from this network begin with a PROXY protocol header (v1 or v2) that names the client"
   }),
   user: repeatable(Fields.User, {
     metavar: "NAME:PASSWORD",
@@ -92,6 +98,43 @@ export const Settings = Schema.Struct({
     metavar: "SERVER",
     otherwise: "the system's",
     description: "Resolve names at this server, IP or IP:PORT"
+  }),
+  udpAdvertise: optional(Fields.IpAddress, {
+    metavar: "ADDRESS",
+    otherwise: "the address that each has connected to",
+    description: "What UDP clients are told to send to, where a router translates this machine's address"
+  }),
+  udpPorts: optional(Fields.PortRange, {
+    metavar: "FROM-TO",
+    otherwise: "any",
+    description: "Ports for UDP clients to send to"
+  }),
+  udpFragments: enable("Join the fragments of UDP datagrams (RFC 1928, section 7), which are dropped otherwise"),
+  bindPorts: optional(Fields.PortRange, {
+    metavar: "FROM-TO",
+    otherwise: "any",
+    description: "Ports to wait on for the peer of a BIND"
+  }),
+  bindTimeout: timeout({
+    default: "1m",
+    description: "How long the peer of a BIND may take to connect"
+  }),
+  upstream: repeatable(Fields.Upstream, {
+    metavar: "URL",
+    secret: true,
+    otherwise: "destinations are dialled from here",
+    description: "Go out through this proxy, PROTOCOL://[USER:PASSWORD@]HOST:PORT; several are a chain, in their order"
+  }),
+  egress: repeatable(Fields.EgressAddress, {
+    metavar: "ADDRESS",
+    otherwise: "what the system's routes choose",
+    description: "Dial destinations from this address of this machine; only families that are given are dialled"
+  }),
+  egressBy: withDefault(Fields.EgressBy, {
+    metavar: "HOW",
+    choices: egressChoices,
+    default: "rotate",
+    description: "Which of several addresses: each in turn, or the same for a user each time"
   }),
   handshakeTimeout: timeout({
     default: "10s",

@@ -35,4 +35,9 @@ export class AccessPolicy extends Context.Service<AccessPolicy, {
     request: AccessRequest,
     address: NetAddress.IpAddress
   ) => Effect.Effect<void, AccessDenied>
+  /**
+   * Whether the target of a request is to be told who the client is, by a header of the PROXY protocol (version 2) before
+   * all else. Asked once there is a connection to it. Without this, no target is told.
+   */
+  readonly sendsProxyHeader?: (request: AccessRequest) => boolean
 }>()("sluice/policy/AccessPolicy") {}

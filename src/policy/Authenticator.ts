@@ -28,6 +28,14 @@ export class Authenticator extends Context.Service<Authenticator, {
   readonly required: boolean
   /** Succeeds with the name under which the connection is judged and logged. */
   readonly authenticate: (credentials: Credentials) => Effect.Effect<string, AuthenticationFailed>
+  /**
+   * The same for a client that can give nothing but a name, as in SOCKS4; asked only where a login is required. It must
+   * let in nobody who would need a password elsewhere. Without this, such clients are refused.
+   */
+  readonly identify?: (
+    username: string,
+    client: NetAddress.InetAddress | undefined
+  ) => Effect.Effect<string, AuthenticationFailed>
 }>()("sluice/policy/Authenticator") {
   /** Nobody has to log in. */
   static readonly layerOpen: Layer.Layer<Authenticator> = Layer.succeed(this, {

@@ -103,6 +103,8 @@ const readAll = Effect.fnUntraced(function*(users: ReadonlyArray<User>, path: st
   return [...entries, ...yield* Effect.forEach(users, hashUser, { concurrency: "unbounded" })]
 })
 
+const noPassword = Redacted.make("")
+
 /** Makes the authenticator. Logging in is always required: without any user nobody gets in. */
 export const make = Effect.fnUntraced(function*(options: Options, checks: Partial<Checks> = {}) {
   const { equal = timingSafeEqual, verify = PasswordHash.verify } = checks
@@ -110,13 +112,16 @@ export const make = Effect.fnUntraced(function*(options: Options, checks: Partia
   const check = options.file === undefined
     ? checkPlain(users, equal)
     : checkHashed(yield* readAll(users, options.file), verify)
+  const authenticate = (credentials: Credentials) =>
+    Effect.flatMap(check(credentials), (passed) =>
+      passed
+        ? Effect.succeed(credentials.username)
+        : Effect.fail(new AuthenticationFailed({ username: credentials.username })))
   return Authenticator.of({
     required: true,
-    authenticate: (credentials) =>
-      Effect.flatMap(check(credentials), (passed) =>
-        passed
-          ? Effect.succeed(credentials.username)
-          : Effect.fail(new AuthenticationFailed({ username: credentials.username })))
+    authenticate,
+    // A login with the empty password, so that it can do no more than one.
+    identify: (username, client) => authenticate({ username, password: noPassword, client })
   })
 })
 

@@ -33,7 +33,8 @@ const minLength = 1 + 1 + 1 + 2
 // effect's address schemas have no arbitrary: their values are made from octets.
 const octets = (count: number) => Schema.Array(Byte).check(Schema.isBetweenLength(count, count))
 
-const Ipv4 = Schema.Ipv4Address.annotate({
+/** Four octets. */
+export const Ipv4 = Schema.Ipv4Address.annotate({
   toCodecArbitrary: () =>
     Schema.link<NetAddress.Ipv4Address>()(
       octets(4),
@@ -44,7 +45,8 @@ const Ipv4 = Schema.Ipv4Address.annotate({
     )
 })
 
-const Ipv6 = Schema.Ipv6Address.annotate({
+/** Sixteen octets. */
+export const Ipv6 = Schema.Ipv6Address.annotate({
   toCodecArbitrary: () =>
     Schema.link<NetAddress.Ipv6Address>()(
       octets(16),

@@ -61,13 +61,44 @@ export class BadDomain extends Data.TaggedClass("BadDomain")<{
   }
 }
 
-/** A field of the password sub-negotiation is not UTF-8. Its bytes are left out: they may be a secret. */
+/**
+ * A field of the password sub-negotiation, or the USERID of SOCKS4, is not UTF-8 or has no end. Its bytes are left out:
+ * they may be a secret.
+ */
 export class BadText extends Data.TaggedClass("BadText")<{
   readonly field: "username" | "password"
   readonly why: string
 }> {
   get message(): string {
     return `bad ${this.field}: ${this.why}`
+  }
+}
+
+/** What stands before a connection is no PROXY header, or is not whole. */
+export class BadProxyHeader extends Data.TaggedClass("BadProxyHeader")<{
+  readonly why: string
+}> {
+  get message(): string {
+    return this.why
+  }
+}
+
+/** The head of an HTTP message is not what RFC 9112 has there, or too long. Its text is left out. */
+export class BadHead extends Data.TaggedClass("BadHead")<{
+  readonly why: string
+}> {
+  get message(): string {
+    return this.why
+  }
+}
+
+/** An HTTP request that is not served, and the status that says so. The client's text is left out. */
+export class BadRequest extends Data.TaggedClass("BadRequest")<{
+  readonly status: 400 | 413 | 431 | 501 | 505
+  readonly why: string
+}> {
+  get message(): string {
+    return this.why
   }
 }
 
@@ -78,6 +109,9 @@ export type ProtocolErrorReason =
   | UnknownAddressType
   | BadDomain
   | BadText
+  | BadHead
+  | BadRequest
+  | BadProxyHeader
 
 /** The bytes cannot be, or become, the message named by `frame` (`request`, `password request`, …). */
 export class ProtocolError extends Data.TaggedError("ProtocolError")<{

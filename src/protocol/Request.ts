@@ -11,6 +11,10 @@ export const connect = 0x01
 export const bind = 0x02
 export const udpAssociate = 0x03
 
+/** Those of Tor (socks-extensions.txt): a name's address, and an address's name. */
+export const resolve = 0xf0
+export const resolvePtr = 0xf1
+
 /**
  * What the client wants (RFC 1928 §4).
  *

@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Reply from "../protocol/Reply.ts"
+import type { DatagramCounts } from "./DatagramCounts.ts"
 import type { Protocol } from "./Dialect.ts"
 
 /**
@@ -18,7 +19,7 @@ export interface ConnectionRecord {
   readonly protocol: Protocol | undefined
   /** What it seemed to speak then: `TLS`, … */
   readonly looksLike: string | undefined
-  /** `IP:PORT`. */
+  /** `IP:PORT`, or `unix:PATH` of the socket that it came by. */
   readonly client: string | undefined
   /** The name of the login, also of one that was refused. */
   readonly user: string | undefined
@@ -32,6 +33,8 @@ export interface ConnectionRecord {
   readonly bytesUp: number
   /** Payload bytes from the target to the client. */
   readonly bytesDown: number
+  /** Of a UDP association; the payload of its datagrams is in the bytes above. */
+  readonly datagrams?: DatagramCounts | undefined
   /** Milliseconds from accept to end. */
   readonly duration: number
   /** Why it ended, in a few words: `done`, `idle timeout`, `authentication failed`, … */
@@ -52,6 +55,11 @@ const fieldsOf = (record: ConnectionRecord): object => {
   }
   fields.up = record.bytesUp
   fields.down = record.bytesDown
+  if (record.datagrams !== undefined) {
+    fields.datagrams_up = record.datagrams.up
+    fields.datagrams_down = record.datagrams.down
+    for (const [why, count] of Object.entries(record.datagrams.dropped)) fields[`dropped_${why}`] = count
+  }
   fields.duration_ms = Math.round(record.duration)
   fields.reason = record.reason
   return fields

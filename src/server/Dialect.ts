@@ -6,17 +6,28 @@ import type * as Address from "../protocol/Address.ts"
 import type { ConnectionError } from "../transport/Connection.ts"
 import type { MessageReader } from "./MessageReader.ts"
 import type { Refusal } from "./Refusal.ts"
+import type { RelayError } from "./Relay.ts"
+import type * as Route from "./Route.ts"
 import type { Phase, SessionState } from "./SessionState.ts"
 
 /** All that may be spoken. */
-export const protocols = ["socks5"] as const
+export const protocols = ["socks5", "socks4", "http"] as const
 
 export type Protocol = typeof protocols[number]
 
-/** What a client can ask for: commands of RFC 1928 §4. */
+/** What a client can ask for: commands of RFC 1928 §4, and the two of Tor. */
 export interface Wish {
-  readonly command: "connect"
+  readonly command: "connect" | "bind" | "associate" | "resolve" | "resolve-ptr"
   readonly address: Address.Address
+}
+
+/** What a client asks for without a tunnel: requests with a destination each (HTTP). */
+export interface Forwarding {
+  readonly command: "forward"
+  /** Serves them until the client has no more, or wishes for a tunnel. */
+  readonly serve: (
+    services: Route.Services
+  ) => Effect.Effect<Wish | undefined, Refusal | RelayError | ConnectionError | Cause.Done>
 }
 
 /** How a client is told no. */
@@ -38,8 +49,8 @@ export interface Dialect {
     session: SessionState,
     reader: MessageReader,
     authenticator: Authenticator["Service"]
-  ) => Effect.Effect<Wish, Refusal | ConnectionError | Cause.Done>
-  /** The message of success; `address` is the one that the target sees. */
+  ) => Effect.Effect<Wish | Forwarding, Refusal | ConnectionError | Cause.Done>
+  /** The message of success; `address` is the one that the target sees or is to connect to, or that it came from. */
   readonly granted: (address: Address.Address) => Uint8Array
   /** How to say no, in the terms of the message that the client waits for. */
   readonly rejection: (error: Refusal) => Rejection

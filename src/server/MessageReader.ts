@@ -7,6 +7,9 @@ import type { Connection, ConnectionError } from "../transport/Connection.ts"
 
 const nothing = new Uint8Array(0)
 
+/** Bytes that a client may send ahead before reading on for it stops. */
+const maxAhead = 65_536
+
 export class MessageReader {
   private readonly connection: Connection
   private bytes: Uint8Array = nothing
@@ -59,6 +62,25 @@ export class MessageReader {
   /** What will be needed beyond the next pull: a copy, since the view is the transport's. */
   private keep(bytes: Uint8Array, from: number): void {
     this.bytes = from === bytes.length ? nothing : new Uint8Array(bytes.subarray(from))
+  }
+
+  /**
+   * Reads on behind the last message, so that a client that leaves is noticed while nothing is expected of it. What it
+   * sends is kept; from 64 KiB on only a failing connection is noticed. Never succeeds.
+   */
+  get ahead(): Effect.Effect<never, ConnectionError | Cause.Done> {
+    return Effect.forever(
+      Effect.suspend(() =>
+        this.bytes.length >= maxAhead ? Effect.never : Effect.map(this.connection.pull, ([chunk]) => {
+          this.bytes = Buffer.concat([this.bytes, chunk])
+        })
+      )
+    )
+  }
+
+  /** Gives back what somebody else has read behind the last message. */
+  unread(bytes: Uint8Array): void {
+    this.bytes = bytes
   }
 
   /** The bytes behind the last message: the client did not wait for our answer. Gives them up. */

@@ -1,11 +1,13 @@
 /** Why a session says no, and the reply code that this amounts to in any protocol. */
 import * as Data from "effect/Data"
+import * as NetAddress from "effect/net/NetAddress"
+import type { UpstreamError } from "../client/Upstreams.ts"
 import type { AccessDenied } from "../policy/AccessPolicy.ts"
 import type { AuthenticationFailed } from "../policy/Authenticator.ts"
 import type { ProtocolError } from "../protocol/ProtocolError.ts"
 import * as Reply from "../protocol/Reply.ts"
 import type { ResolveError } from "../transport/Resolver.ts"
-import type { DialError } from "../transport/Transport.ts"
+import type { DialError, ListenError } from "../transport/Transport.ts"
 
 /** The client offers no method that will do. */
 export class NoAcceptableMethod extends Data.TaggedError("NoAcceptableMethod")<{
@@ -26,8 +28,35 @@ export class UnknownProtocol extends Data.TaggedError("UnknownProtocol")<{
   }
 }
 
+/** The peer of a BIND did not connect in time. */
+export class NobodyCame extends Data.TaggedError("NobodyCame")<{
+  /** Where it should have connected to. */
+  readonly address: NetAddress.InetAddress
+}> {
+  override get message(): string {
+    return `nobody who was expected connected to ${NetAddress.formatInet(this.address)} in time`
+  }
+}
+
+/** The origin of an HTTP request answers with something else, or not at all. */
+export class BadResponse extends Data.TaggedError("BadResponse")<{
+  readonly why: string
+}> {
+  override get message(): string {
+    return `no HTTP response from the destination (${this.why})`
+  }
+}
+
 /** What can go wrong between the client's request and the relay. */
-export type RequestError = ProtocolError | AccessDenied | ResolveError | DialError
+export type RequestError =
+  | ProtocolError
+  | AccessDenied
+  | ResolveError
+  | DialError
+  | ListenError
+  | NobodyCame
+  | BadResponse
+  | UpstreamError
 
 /** Everything for which a client is refused in its own protocol. */
 export type Refusal = RequestError | AuthenticationFailed | NoAcceptableMethod
@@ -49,7 +78,10 @@ const protocolCodes: Readonly<Record<ProtocolError["reason"]["_tag"], number>> =
   BadDomain: Reply.hostUnreachable,
   VersionMismatch: Reply.generalFailure,
   ReservedNotZero: Reply.generalFailure,
-  BadText: Reply.generalFailure
+  BadText: Reply.generalFailure,
+  BadHead: Reply.generalFailure,
+  BadRequest: Reply.generalFailure,
+  BadProxyHeader: Reply.generalFailure
 }
 
 /** The reply code for each failure of a request (RFC 1928 §6). */
@@ -61,6 +93,12 @@ export const replyCode = (error: RequestError): number => {
       return Reply.hostUnreachable
     case "DialError":
       return dialCodes[error.reason]
+    case "UpstreamError":
+      return error.reply
+    case "ListenError":
+    case "NobodyCame":
+    case "BadResponse":
+      return Reply.generalFailure
     case "ProtocolError":
       return protocolCodes[error.reason._tag]
   }

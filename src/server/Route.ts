@@ -1,22 +1,31 @@
 /** From the address in a request to a connection: authorise, resolve, dial. */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
-import type * as Host from "effect/net/Host"
-import type * as NetAddress from "effect/net/NetAddress"
+import * as Host from "effect/net/Host"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
+import type { Upstreams } from "../client/Upstreams.ts"
 import type { AccessDenied, AccessPolicy, AccessRequest } from "../policy/AccessPolicy.ts"
 import * as Address from "../protocol/Address.ts"
+import * as Reply from "../protocol/Reply.ts"
 import type { Dialer } from "../transport/Dialer.ts"
 import type { Resolver } from "../transport/Resolver.ts"
+import * as Introduction from "./Introduction.ts"
 import type { SessionState } from "./SessionState.ts"
 
-interface Services {
+/** What finds addresses, and judges them. */
+export interface Finder {
   readonly policy: AccessPolicy["Service"]
   readonly resolver: Resolver["Service"]
-  readonly dialer: Dialer["Service"]
 }
 
-type Addresses = Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
+export interface Services extends Finder {
+  readonly dialer: Dialer["Service"]
+  /** Other proxies to go through. */
+  readonly upstreams?: Upstreams["Service"] | undefined
+}
+
+export type Addresses = Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
 
 /** Those addresses that the policy allows; the first denial when it allows none. */
 const allowed = (
@@ -46,26 +55,61 @@ const allowedOf = Effect.fnUntraced(function*(
 })
 
 /**
- * Connects a session to where its client wants to go. The policy judges the
- * request as sent, and then each address that would be dialled for it: a name
- * that resolves to an internal address is no way around.
+ * The addresses that a client may reach its destination at. The policy judges
+ * the request as sent, and then each address that it leads to: a name that
+ * resolves to an internal address is no way around.
  */
+export const find = Effect.fnUntraced(function*(services: Finder, request: AccessRequest) {
+  yield* services.policy.authorize(request)
+  const { host } = request.destination
+  // A string is a name: an address with a zone does not come out of `toHostPort`.
+  const addresses: Addresses = typeof host === "string"
+    ? yield* services.resolver.resolve(host as Host.DomainName)
+    : [host]
+  return yield* allowed(services.policy, request, addresses)
+})
+
+/** Where a proxy was sent to; 0.0.0.0 where that is a name. */
+const asked = ({ host, port }: Host.HostPort): NetAddress.InetAddress =>
+  NetAddress.inetAddressUnsafe(NetAddress.isIpAddress(host) ? host : NetAddress.ipv4Unspecified, port)
+
+/**
+ * Through other proxies. A name goes to one that looks names up as it is: what it leads to is then that proxy's to judge.
+ * Else it is found and judged here, and the first address is tried, and the first of the other family.
+ */
+const dialThrough = Effect.fnUntraced(function*(
+  services: Services,
+  upstreams: Upstreams["Service"],
+  request: AccessRequest
+) {
+  const { host, port } = request.destination
+  if (typeof host === "string" && upstreams.resolvesNames) {
+    yield* services.policy.authorize(request)
+    return yield* upstreams.dial(request.destination, request)
+  }
+  const addresses = yield* find(services, request)
+  const [first] = addresses
+  const other = addresses.find((address) => NetAddress.familyOf(address) !== NetAddress.familyOf(first))
+  const dial = (address: NetAddress.IpAddress) => upstreams.dial(Host.hostPortUnsafe(address, port), request)
+  return yield* other === undefined
+    ? dial(first)
+    : Effect.catchIf(dial(first), ({ reply }) => reply !== Reply.notAllowed, () => dial(other))
+})
+
+/** Connects a session to where its client wants to go. */
 export const dial = Effect.fnUntraced(function*(services: Services, session: SessionState, address: Address.Address) {
   const parsed = Address.toHostPort(address)
   if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
   const destination = parsed.success
   session.destination = destination
   const request: AccessRequest = { client: session.remote, user: session.user, destination }
-  yield* services.policy.authorize(request)
-  const { host, port } = destination
-  // A string is a name: an address with a zone does not come out of `toHostPort`.
-  const addresses: Addresses = typeof host === "string"
-    ? yield* services.resolver.resolve(host as Host.DomainName)
-    : [host]
-  const { address: dialed, connection } = yield* services.dialer.dial(
-    yield* allowed(services.policy, request, addresses),
-    port
-  )
+  const { upstreams } = services
+  const { address: dialed, connection } = upstreams === undefined
+    ? yield* services.dialer.dial(yield* find(services, request), destination.port, request)
+    : yield* dialThrough(services, upstreams, request)
   session.address = dialed
+  if (services.policy.sendsProxyHeader?.(request) === true) {
+    yield* Introduction.send(connection, session.remote, upstreams === undefined ? dialed : asked(destination))
+  }
   return connection
 })

@@ -2,7 +2,9 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
+import type { Upstreams } from "../client/Upstreams.ts"
 import type { AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
 import * as Address from "../protocol/Address.ts"
@@ -10,8 +12,12 @@ import * as Reply from "../protocol/Reply.ts"
 import type { Connection, ConnectionError } from "../transport/Connection.ts"
 import type { Dialer } from "../transport/Dialer.ts"
 import type { Resolver } from "../transport/Resolver.ts"
+import type { Associate } from "./Association.ts"
+import type { Bind } from "./Bind.ts"
 import type { ConnectionLog } from "./ConnectionLog.ts"
 import { type Dialect, type Rejection, silence } from "./Dialect.ts"
+import type { Introduction } from "./Introduction.ts"
+import * as Lookup from "./Lookup.ts"
 import { MessageReader } from "./MessageReader.ts"
 import type { Refusal, UnknownProtocol } from "./Refusal.ts"
 import { relay, type RelayError } from "./Relay.ts"
@@ -25,8 +31,12 @@ export interface Services {
   readonly policy: AccessPolicy["Service"]
   readonly resolver: Resolver["Service"]
   readonly dialer: Dialer["Service"]
+  readonly upstreams?: Upstreams["Service"] | undefined
   readonly log: ConnectionLog["Service"]
+  readonly introduction: Introduction
   readonly sniff: Sniffer
+  readonly associate: Associate
+  readonly bind: Bind
 }
 
 /** Serves a client from accept to end. Never fails; interrupting it closes both its sockets. */
@@ -35,11 +45,21 @@ export const make = (services: Services) => {
     // It left while it waited to be accepted. Nobody knows who it was, so there is nothing to serve it by.
     if (session.remote === undefined) return void (session.reason = "client left before it was served")
     const reader = new MessageReader(session.client)
+    yield* services.introduction(session, reader) ?? Effect.void
     const dialect = session.dialect = yield* services.sniff(reader)
-    const { address } = yield* dialect.request(session, reader, services.authenticator)
+    const asked = yield* dialect.request(session, reader, authenticatorOf(session) ?? services.authenticator)
+    const wish = asked.command === "forward" ? yield* asked.serve(services) : asked
+    if (wish === undefined) return
+    const { address, command } = wish
     session.enter("dial")
-    const target = session.target = yield* Route.dial(services, session, address)
-    yield* grant(session, dialect, target)
+    if (command === "associate") return yield* services.associate(session, dialect)
+    if (command === "resolve" || command === "resolve-ptr") {
+      return yield* tell(session, dialect, yield* Lookup.answer(services, session, wish))
+    }
+    const target = session.target = command === "bind"
+      ? yield* services.bind(session, dialect, reader, address)
+      : yield* Route.dial(services, session, address)
+    yield* grant(session, dialect, target, command === "bind" ? target.remote : target.local)
     session.enter("relay")
     yield* relay(session.client, target, reader, session)
     session.reason ??= "done"
@@ -53,15 +73,34 @@ export const make = (services: Services) => {
     )
 }
 
-/** Tells the client that it is connected, and from where. */
-const grant = (session: SessionState, dialect: Dialect, target: Connection): Effect.Effect<void, ConnectionError> => {
+/** A client that has shown by a certificate who it is has no login left to do; its name stands if it insists on one. */
+const authenticatorOf = (session: SessionState): Authenticator["Service"] | undefined => {
+  const name = session.client.peerName
+  if (name === undefined) return undefined
+  session.user = name
+  return { required: false, authenticate: () => Effect.succeed(name) }
+}
+
+/** Tells the client that it is connected, and from where; after a BIND, with whom. */
+const grant = (
+  session: SessionState,
+  dialect: Dialect,
+  target: Connection,
+  told: NetAddress.InetAddress | undefined
+): Effect.Effect<void, ConnectionError> => {
   session.reply = Reply.succeeded
-  const address = Address.fromInetAddress(target.local)
+  const address = Address.fromInetAddress(told)
   // A client that is gone: for the target, too, that is a cut and not an end.
   return Effect.tapError(
     session.client.write(dialect.granted(address)),
     () => target.reset
   )
+}
+
+/** Answers a question, and that is all there was to do. */
+const tell = (session: SessionState, dialect: Dialect, address: Address.Address): Effect.Effect<void> => {
+  session.reason = "looked up"
+  return reject(session, { reply: Reply.succeeded, message: dialect.granted(address) })
 }
 
 type Failure = Refusal | UnknownProtocol | RelayError | ConnectionError | Cause.Done
@@ -117,7 +156,12 @@ const reject = Effect.fnUntraced(function*(session: SessionState, { message, rep
 /** Closes the client's connection, and leaves one record, whatever happened. */
 const end = (session: SessionState, log: ConnectionLog["Service"], exit: Exit.Exit<void>): Effect.Effect<void> => {
   session.leave()
-  const reason = session.reason ?? (Exit.isSuccess(exit) ? "done" : "interrupted")
+  let reason = session.reason ?? (Exit.isSuccess(exit) ? "done" : "interrupted")
+  // One that does not get as far as TLS is logged as sparingly as others that are not for us.
+  if (session.client.insecure === true) {
+    session.looksLike = "no TLS"
+    reason = `no TLS: ${reason}`
+  }
   return Effect.catchCause(
     Effect.flatMap(session.client.close, () => log.ended(session.record(reason))),
     (cause) => Effect.logError("connection log died", cause)

@@ -4,12 +4,13 @@ import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import type { Connection, Watcher } from "../transport/Connection.ts"
 import type { ConnectionRecord } from "./ConnectionLog.ts"
+import type { DatagramCounter } from "./DatagramCounts.ts"
 import type { Deadline, Deadlines } from "./Deadlines.ts"
 import type { Dialect } from "./Dialect.ts"
 import type { Direction, Observer } from "./Relay.ts"
 
 /** How far a session has come. */
-export type Phase = "handshake" | "dial" | "relay" | "half-closed" | "closing"
+export type Phase = "handshake" | "dial" | "bind" | "relay" | "half-closed" | "closing"
 
 /** Limits of a session, in milliseconds; 0 means none. */
 export interface Timeouts {
@@ -19,6 +20,10 @@ export interface Timeouts {
   /** How long a refused client may take to read the refusal. */
   readonly linger: number
 }
+
+/** Where a client is, for the log. What somebody in between says of it counts for more than the socket that it came by. */
+const clientOf = ({ label, remote }: Connection, address: NetAddress.InetAddress): string =>
+  label !== undefined && address === remote ? label : NetAddress.formatInet(address)
 
 /** A session at one moment. */
 export interface SessionInfo extends Omit<ConnectionRecord, "reason"> {
@@ -30,7 +35,8 @@ export class SessionState implements Deadline, Observer, Watcher {
   readonly id: number
   readonly client: Connection
   target: Connection | undefined = undefined
-  readonly remote: NetAddress.InetAddress | undefined
+  /** Where the client is: at the other end of its connection, or where the load balancer there says. */
+  remote: NetAddress.InetAddress | undefined
   readonly startedAt: number
   private readonly deadlines: Deadlines
   private readonly timeouts: Timeouts
@@ -48,6 +54,8 @@ export class SessionState implements Deadline, Observer, Watcher {
   reason: string | undefined = undefined
   bytesUp = 0
   bytesDown = 0
+  /** Of a UDP association. */
+  datagrams: DatagramCounter | undefined = undefined
   private activeAt: number
   /** How much of the waiting writes was left when it was last looked at. */
   private left = 0
@@ -84,9 +92,10 @@ export class SessionState implements Deadline, Observer, Watcher {
     this.activeAt = this.deadlines.now()
   }
 
-  /** The client's connection failed. Whoever reads or writes learns it anyway; a dial would go on for nobody. */
+  /** The client's connection failed. Whoever reads or writes learns it anyway; a dial, or a wait, would go on for nobody. */
   failed(): void {
-    if (this.phase === "dial" && this.target === undefined) this.stop("client left during the dial")
+    const awaiting = this.phase === "dial" || this.phase === "bind"
+    if (awaiting && this.target === undefined) this.stop(`client left during the ${this.phase}`)
   }
 
   halfClosed(): void {
@@ -105,14 +114,16 @@ export class SessionState implements Deadline, Observer, Watcher {
       case "handshake":
         return handshake
       case "dial":
-        // The resolver and the dialer have limits of their own.
+      case "bind":
+        // The resolver, the dialer and the wait for a peer have limits of their own.
         return 0
       case "relay":
         return idle
       case "half-closed":
         return idle === 0 || halfClose === 0 ? Math.max(idle, halfClose) : Math.min(idle, halfClose)
       case "closing":
-        return linger
+        // Who gets no answer needs no time to read it, but the end of stream shall come before a reset.
+        return this.looksLike === undefined ? linger : linger / 2
     }
   }
 
@@ -158,13 +169,14 @@ export class SessionState implements Deadline, Observer, Watcher {
       id: this.id,
       protocol: this.dialect?.protocol,
       looksLike: this.looksLike,
-      client: this.remote && NetAddress.formatInet(this.remote),
+      client: this.remote && clientOf(this.client, this.remote),
       user: this.user,
       destination: this.destination && Host.formatHostPort(this.destination),
       address: this.address && NetAddress.formatInet(this.address),
       reply: this.reply,
       bytesUp: this.bytesUp,
       bytesDown: this.bytesDown,
+      ...this.datagrams !== undefined && { datagrams: this.datagrams.counts },
       duration: this.deadlines.now() - this.startedAt,
       reason
     }

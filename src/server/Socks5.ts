@@ -52,8 +52,12 @@ const wish = (
   session: SessionState,
   reader: MessageReader
 ): Effect.Effect<Wish, ProtocolError | ConnectionError | Cause.Done> =>
-  Effect.flatMap(reader.read(Request.codec), ({ address, command }) => {
+  Effect.flatMap(reader.read(Request.codec), ({ address, command }): Effect.Effect<Wish, ProtocolError> => {
     if (command === Request.connect) return Effect.succeed({ command: "connect", address })
+    if (command === Request.bind) return Effect.succeed({ command: "bind", address })
+    if (command === Request.udpAssociate) return Effect.succeed({ command: "associate", address })
+    if (command === Request.resolve) return Effect.succeed({ command: "resolve", address })
+    if (command === Request.resolvePtr) return Effect.succeed({ command: "resolve-ptr", address })
     // For the log.
     session.destination = Result.getOrUndefined(Address.toHostPort(address))
     return Effect.fail(new ProtocolError({ frame: Request.codec.name, reason: new UnknownCommand({ command }) }))

@@ -3,30 +3,45 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import { Upstreams } from "../client/Upstreams.ts"
 import { AccessPolicy } from "../policy/AccessPolicy.ts"
 import { Authenticator } from "../policy/Authenticator.ts"
 import * as InternalNetworks from "../policy/InternalNetworks.ts"
+import { Datagrams } from "../transport/Datagrams.ts"
 import { Dialer } from "../transport/Dialer.ts"
 import * as DnsResolver from "../transport/DnsResolver.ts"
+import * as ListenAddress from "../transport/ListenAddress.ts"
+import * as NodeDatagrams from "../transport/NodeDatagrams.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import { Resolver } from "../transport/Resolver.ts"
-import { type Accept, type ListenError, Transport } from "../transport/Transport.ts"
+import { type Accept, type Listener, ListenError, Transport } from "../transport/Transport.ts"
 import * as Admission from "./Admission.ts"
+import * as Association from "./Association.ts"
+import * as Bind from "./Bind.ts"
 import { ConnectionLog } from "./ConnectionLog.ts"
 import * as Deadlines from "./Deadlines.ts"
 import { type Protocol, protocols } from "./Dialect.ts"
+import * as Introduction from "./Introduction.ts"
 import { connectionsWithin, openFilesLimit } from "./OpenFiles.ts"
 import * as Session from "./Session.ts"
 import { Registry, Sessions } from "./Sessions.ts"
 import { SessionState, type Timeouts } from "./SessionState.ts"
 import * as Sniffer from "./Sniffer.ts"
 
-export interface Options {
-  /** Where to listen; port 0 takes any free one. */
-  readonly listen: ReadonlyArray<NetAddress.InetAddress>
+export interface Options extends Association.Options, Bind.Options {
+  /** Where to listen, a plain address for TCP; port 0 takes any free one. */
+  readonly listen: ReadonlyArray<ListenAddress.ListenAddress>
   /** What clients may speak, told apart by their first byte. Default: all that there is. */
   readonly protocols?: ReadonlyArray<Protocol> | undefined
+  /**
+   * Load balancers: connections from these networks must begin with a header of the PROXY protocol (version 1 or 2),
+   * which says who the client is. From nobody else is one read. Default: none.
+   */
+  readonly proxyProtocol?: ReadonlyArray<IpNetwork.IpNetwork> | undefined
   /** Limit for greeting, login and request together. Default: 10 seconds; 0 = none. */
   readonly handshakeTimeout?: Duration.Input | undefined
   /** A relay without traffic in either direction ends after this. Default: 1 hour; 0 = never. */
@@ -50,6 +65,8 @@ type Services = Authenticator | AccessPolicy | Resolver | Dialer | ConnectionLog
  */
 export class SocksServer extends Context.Service<SocksServer, {
   /** Where it listens, with the ports that were given for 0. */
+  readonly listening: ReadonlyArray<ListenAddress.ListenAddress>
+  /** The IP addresses among them: with TLS or without, but not Unix sockets. */
   readonly addresses: ReadonlyArray<NetAddress.InetAddress>
   /** How many clients were turned away: `maxConnections` were there, or no descriptor was left for one. */
   readonly refused: Effect.Effect<number>
@@ -59,7 +76,10 @@ export class SocksServer extends Context.Service<SocksServer, {
    */
   readonly drain: Effect.Effect<void>
 }>()("sluice/server/SocksServer") {
-  /** Listens while the layer's scope is open. Every policy and every way out is a service that you may replace. */
+  /**
+   * Listens while the layer's scope is open. Every policy and every way out is a service that you may replace. Without
+   * `Datagrams` there is no UDP ASSOCIATE; with `Upstreams`, CONNECT goes through them, and there is neither that nor BIND.
+   */
   static readonly layer = (options: Options): Layer.Layer<SocksServer | Sessions, ListenError, Services> =>
     Layer.effectContext(make(options))
 
@@ -76,22 +96,39 @@ export class SocksServer extends Context.Service<SocksServer, {
       Dialer.layer()
     )
 
-  /** The same over Node's connections. */
-  static readonly defaults: Layer.Layer<Services> = Layer.provideMerge(
+  /** The same over Node's connections, and its datagrams. */
+  static readonly defaults: Layer.Layer<Services | Datagrams> = Layer.provideMerge(
     this.defaultsWithoutTransport,
-    NodeTransport.layer()
+    Layer.merge(NodeTransport.layer(), NodeDatagrams.layer())
   )
 }
 
-const isAnyIpv6 = ({ address }: NetAddress.InetAddress) =>
+const isAnyIpv6 = (address: NetAddress.IpAddress) =>
   NetAddress.isIpv6Address(address) && NetAddress.isUnspecified(address)
 
-const isAnyIpv4 = (port: number) => ({ address, port: other }: NetAddress.InetAddress) =>
-  other === port && NetAddress.isIpv4Address(address) && NetAddress.isUnspecified(address)
+const isAnyIpv4 = (address: NetAddress.IpAddress) =>
+  NetAddress.isIpv4Address(address) && NetAddress.isUnspecified(address)
 
 /** Whether IPv4 clients of an address are another listener's: that of `0.0.0.0` on the same port. */
-export const isIpv6Only = (address: NetAddress.InetAddress, listen: Options["listen"]): boolean =>
-  isAnyIpv6(address) && listen.some(isAnyIpv4(address.port))
+const isIpv6Only = (listen: ListenAddress.ListenAddress, all: Options["listen"]): boolean => {
+  const own = ListenAddress.inetOf(listen)
+  return own !== undefined && isAnyIpv6(own.address) && all.some((other) => {
+    const inet = ListenAddress.inetOf(other)
+    return inet?.port === own.port && isAnyIpv4(inet.address)
+  })
+}
+
+/** Listens on one of several addresses. */
+export const listenOn = (
+  transport: Transport["Service"],
+  address: ListenAddress.ListenAddress,
+  all: Options["listen"],
+  accept: Accept
+): Effect.Effect<Listener<ListenAddress.ListenAddress>, ListenError, Scope.Scope> => {
+  const options = { ipv6Only: isIpv6Only(address, all) }
+  if (NetAddress.isInetAddress(address)) return transport.listen(address, accept, options)
+  return transport.listenOn?.(address, accept, options) ?? Effect.fail(new ListenError({ address, code: "ENOTSUP" }))
+}
 
 const make = Effect.fnUntraced(function*(options: Options) {
   const transport = yield* Transport
@@ -105,12 +142,23 @@ const make = Effect.fnUntraced(function*(options: Options) {
     linger: Duration.toMillis(linger)
   }
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? "30 seconds")
+  const policy = yield* AccessPolicy
+  const resolver = yield* Resolver
+  const datagrams = yield* Effect.serviceOption(Datagrams)
+  const upstreams = Option.getOrUndefined(yield* Effect.serviceOption(Upstreams))
   const serve = Session.make({
     authenticator: yield* Authenticator,
-    policy: yield* AccessPolicy,
-    resolver: yield* Resolver,
+    policy,
+    resolver,
+    // Both would leave from this machine, past the upstreams.
+    associate: Option.isNone(datagrams) || upstreams !== undefined
+      ? Association.notServed
+      : Association.make({ policy, resolver, datagrams: datagrams.value }, options),
+    bind: upstreams === undefined ? Bind.make({ policy, resolver, transport }, options) : Bind.notServed,
     dialer: yield* Dialer,
+    upstreams,
     log: yield* ConnectionLog,
+    introduction: Introduction.make(options.proxyProtocol ?? []),
     sniff: Sniffer.make(options.protocols ?? protocols)
   })
   const fork = Effect.runForkWith(yield* Effect.context<never>())
@@ -135,7 +183,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   yield* Effect.addFinalizer(() => registry.stopAll("server stopped"))
   const listeners = yield* Effect.forEach(
     options.listen,
-    (address) => transport.listen(address, accept, { ipv6Only: isIpv6Only(address, options.listen) })
+    (address) => listenOn(transport, address, options.listen, accept)
   )
 
   const drain = Effect.fn("SocksServer.drain")(function*() {
@@ -146,7 +194,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
   yield* Effect.addFinalizer(() => drain)
 
   return Context.make(SocksServer, {
-    addresses: listeners.map((listener) => listener.address),
+    listening: listeners.map((listener) => listener.address),
+    addresses: listeners.flatMap((listener) => ListenAddress.inetOf(listener.address) ?? []),
     refused: Effect.sync(admission.refused),
     drain
   }).pipe(Context.add(Sessions, registry.service))

@@ -42,6 +42,12 @@ export interface Connection {
   readonly local: NetAddress.InetAddress | undefined
   /** The peer's address; `undefined` when the socket was gone before it could be read. */
   readonly remote: NetAddress.InetAddress | undefined
+  /** How a log names the peer where its address says nothing: `unix:PATH`. */
+  readonly label?: string | undefined
+  /** Who the peer is, as it has proved by a certificate: it needs no login. */
+  readonly peerName?: string | undefined
+  /** Whether it waits for TLS to be agreed on: until then, nothing that is said belongs to any protocol of ours. */
+  readonly insecure?: boolean
   /** How it failed, once it has. */
   readonly failure: ConnectionError | undefined
   /** Told once when it fails; set by whoever serves the connection. A transport may notice only as it reads. */

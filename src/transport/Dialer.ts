@@ -4,18 +4,36 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Hash from "effect/Hash"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Scope from "effect/Scope"
 import type { Connection } from "./Connection.ts"
-import { type DialError, timedOut, Transport } from "./Transport.ts"
+import { DialError, timedOut, Transport } from "./Transport.ts"
 
 export interface Options {
   /** Limit for one dial, over all its addresses. Default: 10 seconds. */
   readonly connectTimeout?: Duration.Input
   /** Head start of each address over the next one (RFC 8305 §5). Default: 250 ms. */
   readonly attemptDelay?: Duration.Input
+  /**
+   * Addresses of this machine to go out from. A destination of a family that none of them has is not reachable then.
+   * Default: those that the system's routes choose.
+   */
+  readonly egress?: ReadonlyArray<NetAddress.IpAddress> | undefined
+  /** How one is chosen among several: each in turn, or always the same for a user. Default: `rotate`. */
+  readonly egressBy?: EgressBy | undefined
+}
+
+/** `user`: by a hash of the name; who has none is given each in turn. */
+export const egressChoices = ["rotate", "user"] as const
+
+export type EgressBy = typeof egressChoices[number]
+
+/** For whom something is dialled. */
+export interface From {
+  readonly user?: string | undefined
 }
 
 /** The connection that won, and the address that it goes to. */
@@ -40,30 +58,63 @@ export class Dialer extends Context.Service<Dialer, {
   /** Connects to the first address that answers; the scope closes the connection. */
   readonly dial: (
     addresses: Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>,
-    port: number
+    port: number,
+    from?: From
   ) => Effect.Effect<Dialed, DialError, Scope.Scope>
 }>()("sluice/transport/Dialer") {
   static readonly layer = (options?: Options): Layer.Layer<Dialer, never, Transport> =>
     Layer.effect(this, Effect.map(Transport, (transport) => make(transport, options)))
 }
 
+/** Where to go out from to addresses of each family; `undefined` where there is nothing to choose. */
+interface Sources {
+  readonly ipv4: NetAddress.IpAddress | undefined
+  readonly ipv6: NetAddress.IpAddress | undefined
+}
+
+const chooser = (options: Options | undefined): ((from: From | undefined) => Sources) | undefined => {
+  const egress = options?.egress ?? []
+  if (egress.length === 0) return undefined
+  const [ipv4, ipv6] = [egress.filter(NetAddress.isIpv4Address), egress.filter(NetAddress.isIpv6Address)]
+  let turn = 0
+  return (from) => {
+    const user = options?.egressBy === "user" ? from?.user : undefined
+    // A hash may be negative.
+    const place = user === undefined ? turn++ : Hash.string(user) >>> 0
+    return { ipv4: ipv4[place % ipv4.length], ipv6: ipv6[place % ipv6.length] }
+  }
+}
+
 export const make = (transport: Transport["Service"], options?: Options): Dialer["Service"] => {
+  const choose = chooser(options)
   const connectTimeout = Duration.fromInputUnsafe(options?.connectTimeout ?? "10 seconds")
   const attemptDelay = Duration.fromInputUnsafe(options?.attemptDelay ?? "250 millis")
 
-  const connect = (ip: NetAddress.IpAddress, port: number, timeout?: Duration.Duration) => {
+  const connect = (
+    ip: NetAddress.IpAddress,
+    port: number,
+    sources: Sources | undefined,
+    timeout?: Duration.Duration
+  ): Effect.Effect<Dialed, DialError, Scope.Scope> => {
     const address = NetAddress.inetAddressUnsafe(ip, port)
-    return Effect.map(transport.connect(address, timeout), (connection): Dialed => ({ connection, address }))
+    const source = NetAddress.isIpv4Address(ip) ? sources?.ipv4 : sources?.ipv6
+    // Never from an address that was not chosen: who limits where it goes out from means it.
+    return sources !== undefined && source === undefined
+      ? Effect.fail(new DialError({ reason: "NetworkUnreachable", address, code: "EADDRNOTAVAIL" }))
+      : Effect.map(transport.connect(address, timeout, source), (connection): Dialed => ({ connection, address }))
   }
 
-  const race = Effect.fnUntraced(function*(addresses: Addresses, port: number) {
+  const race = Effect.fnUntraced(function*(addresses: Addresses, port: number, sources: Sources | undefined) {
     const parent = yield* Effect.scope
     const attempts: Array<Scope.Closeable> = []
 
     const attempt = Effect.fnUntraced(function*(ip: NetAddress.IpAddress) {
       const scope = yield* Scope.fork(parent)
       attempts.push(scope)
-      const dialed = yield* Effect.onError(Scope.provide(connect(ip, port), scope), () => Scope.close(scope, Exit.void))
+      const dialed = yield* Effect.onError(
+        Scope.provide(connect(ip, port, sources), scope),
+        () => Scope.close(scope, Exit.void)
+      )
       return { dialed, scope }
     })
 
@@ -82,14 +133,17 @@ export const make = (transport: Transport["Service"], options?: Options): Dialer
     return winner.dialed
   })
 
-  const dial = (addresses: Addresses, port: number): Effect.Effect<Dialed, DialError, Scope.Scope> =>
-    addresses.length === 1
-      // The usual case: the transport's own time limit is cheaper than a race against a timer.
-      ? connect(addresses[0], port, connectTimeout)
-      : Effect.timeoutOrElse(race(addresses, port), {
-        duration: connectTimeout,
-        orElse: () => Effect.fail(timedOut(NetAddress.inetAddressUnsafe(addresses[0], port)))
-      })
+  const dial = (addresses: Addresses, port: number, from?: From): Effect.Effect<Dialed, DialError, Scope.Scope> =>
+    Effect.suspend(() => {
+      const sources = choose?.(from)
+      return addresses.length === 1
+        // The usual case: the transport's own time limit is cheaper than a race against a timer.
+        ? connect(addresses[0], port, sources, connectTimeout)
+        : Effect.timeoutOrElse(race(addresses, port, sources), {
+          duration: connectTimeout,
+          orElse: () => Effect.fail(timedOut(NetAddress.inetAddressUnsafe(addresses[0], port)))
+        })
+    })
 
   return { dial }
 }

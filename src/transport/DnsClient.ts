@@ -11,8 +11,9 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Host from "effect/net/Host"
+import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
+import * as Result from "effect/Result"
 import * as Dns from "node:dns"
 import * as Url from "node:url"
 import { ResolveError } from "./Resolver.ts"
@@ -43,10 +44,18 @@ export interface Servers {
   readonly tries: number
 }
 
+/** Asks about an absolute name. Interruption cancels the queries at once. */
+type Ask<A> = (name: Host.DomainName, servers: Servers) => Effect.Effect<A, ResolveError>
+
 export interface DnsClient {
-  /** Asks for the addresses of an absolute name. Interruption cancels the queries at once. */
-  readonly ask: (name: Host.DomainName, servers: Servers) => Effect.Effect<DnsAnswer, ResolveError>
+  /** Asks for its addresses. */
+  readonly ask: Ask<DnsAnswer>
+  /** Asks for the names that it stands for (PTR); those that can't be names of hosts are left out. */
+  readonly askPointer: Ask<Arr.NonEmptyReadonlyArray<Host.DomainName>>
 }
+
+/** What one question comes to, from the servers of a channel. */
+type Question<A> = (channel: Dns.Resolver, name: Host.DomainName) => Effect.Effect<A, ResolveError>
 
 /** What one family's query came to: addresses, or the code of why there is none. */
 interface FamilyAnswer {
@@ -123,6 +132,20 @@ const askBoth = Effect.fnUntraced(function*(channel: Dns.Resolver, name: Host.Do
   return yield* combine(name, v6, v4)
 })
 
+const pointer = (channel: Dns.Resolver, name: Host.DomainName) =>
+  Effect.callback<Arr.NonEmptyReadonlyArray<Host.DomainName>, ResolveError>((resume) => {
+    const fail = (code: string) => resume(Effect.fail(new ResolveError({ reason: reasonOf(code), name, code })))
+    channel.resolvePtr(name, (error, names) => {
+      if (error !== null) return fail(error.code ?? Dns.BADRESP)
+      const hosts = names.flatMap((text) => {
+        const host = Result.getOrUndefined(Host.domainNameFromString(text))
+        return host === undefined || host === "." ? [] : [host]
+      })
+      return Arr.isReadonlyArrayNonEmpty(hosts) ? resume(Effect.succeed(hosts)) : fail(Dns.NODATA)
+    })
+    return Effect.sync(() => channel.cancel())
+  })
+
 /** The servers beginning with the `first`-th one. */
 const rotate = (addresses: ReadonlyArray<string>, first: number): ReadonlyArray<string> => {
   const start = addresses.length === 0 ? 0 : first % addresses.length
@@ -143,35 +166,38 @@ export const make = Effect.gen(function*() {
     })
   )
 
-  const askServers = (
+  const askServers = <A>(
+    question: Question<A>,
     name: Host.DomainName,
     addresses: ReadonlyArray<string>,
     { tries, tryTimeout }: Servers
-  ): Effect.Effect<DnsAnswer, ResolveError> =>
+  ): Effect.Effect<A, ResolveError> =>
     Effect.suspend(() => {
       if (closed) return Effect.fail(new ResolveError({ reason: "Failed", name, code: Dns.CANCELLED }))
       const channel = new Dns.Resolver({ timeout: tryTimeout, tries })
       if (addresses.length > 0) channel.setServers(addresses)
       channels.add(channel)
-      return Effect.ensuring(askBoth(channel, name), Effect.sync(() => channels.delete(channel)))
+      return Effect.ensuring(question(channel, name), Effect.sync(() => channels.delete(channel)))
     })
 
-  const ask: DnsClient["ask"] = Effect.fnUntraced(function*(name, servers) {
-    if (isBadPunycode(name)) return yield* new ResolveError({ reason: "NotFound", name, code: Dns.BADNAME })
-    const startedAt = yield* Clock.currentTimeMillis
-    const startedWith = first
-    const noteDelay = Effect.map(Clock.currentTimeMillis, (now) => {
-      if (now - startedAt >= servers.tryTimeout && first === startedWith) first++
-    })
-    const askFrom = (addresses: ReadonlyArray<string>): Effect.Effect<DnsAnswer, ResolveError> =>
-      askServers(name, addresses, servers).pipe(
-        // c-ares goes to the next server when one is silent, but takes its SERVFAIL for an answer.
-        Effect.catch((error) =>
-          error.reason === "Failed" && addresses.length > 1 ? askFrom(addresses.slice(1)) : Effect.fail(error)
+  const asking = <A>(question: Question<A>): Ask<A> =>
+    Effect.fnUntraced(function*(name, servers) {
+      if (isBadPunycode(name)) return yield* new ResolveError({ reason: "NotFound", name, code: Dns.BADNAME })
+      const startedAt = yield* Clock.currentTimeMillis
+      const startedWith = first
+      const noteDelay = Effect.map(Clock.currentTimeMillis, (now) => {
+        if (now - startedAt >= servers.tryTimeout && first === startedWith) first++
+      })
+      const askFrom = (addresses: ReadonlyArray<string>): Effect.Effect<A, ResolveError> =>
+        askServers(question, name, addresses, servers).pipe(
+          // c-ares goes to the next server when one is silent, but takes its SERVFAIL for an answer.
+          Effect.catch((error) =>
+            error.reason === "Failed" && addresses.length > 1 ? askFrom(addresses.slice(1)) : Effect.fail(error)
+          )
         )
-      )
-    return yield* Effect.ensuring(askFrom(rotate(servers.addresses, startedWith)), noteDelay)
-  })
+      return yield* Effect.ensuring(askFrom(rotate(servers.addresses, startedWith)), noteDelay)
+    })
 
-  return { ask } satisfies DnsClient
+  const client: DnsClient = { ask: asking(askBoth), askPointer: asking(pointer) }
+  return client
 })

@@ -5,6 +5,8 @@
  * 2. `localhost` and all below it are the loopback addresses, whatever the servers say (RFC 6761 section 6.3);
  * 3. DNS, through the search list of `resolv.conf` and a cache.
  *
+ * The name of an address comes from the hosts file, from the loopback networks, and from DNS (PTR), each time anew.
+ *
  * No step uses the thread pool, so that slow names delay neither other names nor files. The result has
  * IPv6 before IPv4, in the answers' order within a family. A family that has failed, or is still missing
  * 50 ms after the other one arrived, is left out (RFC 8305 section 3); such an incomplete answer is kept
@@ -19,7 +21,9 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { memoize } from "effect/Function"
 import * as Layer from "effect/Layer"
+import { reverseName } from "effect/net/Dns"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
@@ -66,12 +70,26 @@ export const serverFromString = (
 
 const isLocalhost = (name: string): boolean => name === "localhost" || name.endsWith(".localhost")
 
+const localhost = Host.domainNameFromStringUnsafe("localhost")
+
 const loopback = [NetAddress.ipv6Loopback, NetAddress.ipv4Loopback] as const
 
 const ipv6First = (
   addresses: Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
 ): Arr.NonEmptyReadonlyArray<NetAddress.IpAddress> =>
   Arr.sortWith(addresses, NetAddress.width, Order.flip(Order.Number))
+
+/** The first name of each address. Kept with its table, and made when it is asked for: the file may be long, and few ask. */
+const namesOf = memoize((hosts: Host.HostsTable): ReadonlyMap<string, Host.DomainName> => {
+  const names = new Map<string, Host.DomainName>()
+  for (const [name, addresses] of hosts) {
+    for (const address of addresses) {
+      const key = NetAddress.formatIp(NetAddress.toCanonical(address))
+      if (!names.has(key)) names.set(key, name)
+    }
+  }
+  return names
+})
 
 /**
  * Milliseconds for the first try of a server: a limit must have room for several. Node looks at its queries
@@ -92,13 +110,15 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const places = yield* Semaphore.make(options.maxPending ?? 512)
   const client = yield* DnsClient.make
 
+  const targetOf = (conf: ResolvConf.ResolvConf): DnsClient.Servers => ({
+    addresses: servers.length > 0 ? servers : conf.servers,
+    tryTimeout: tryTimeout(conf, Duration.toMillis(timeout)),
+    tries: conf.attempts ?? 4
+  })
+
   const search = Effect.fnUntraced(function*(name: Host.DomainName) {
     const conf = yield* resolvConf
-    const target: DnsClient.Servers = {
-      addresses: servers.length > 0 ? servers : conf.servers,
-      tryTimeout: tryTimeout(conf, Duration.toMillis(timeout)),
-      tries: conf.attempts ?? 4
-    }
+    const target = targetOf(conf)
     let error = new ResolveError({ reason: "NotFound", name, code: Dns.NOTFOUND })
     for (const candidate of ResolvConf.candidates(conf, name)) {
       const answer = yield* Effect.result(client.ask(candidate, target))
@@ -111,13 +131,16 @@ const make = Effect.fnUntraced(function*(options: Options) {
     return yield* error
   })
 
-  const lookup = (name: Host.DomainName): Effect.Effect<DnsClient.DnsAnswer, ResolveError> =>
-    places.withPermit(search(name)).pipe(
+  const limited = <A>(name: Host.DomainName, search: Effect.Effect<A, ResolveError>): Effect.Effect<A, ResolveError> =>
+    places.withPermit(search).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
         orElse: () => Effect.fail(new ResolveError({ reason: "TimedOut", name, code: Dns.TIMEOUT }))
       })
     )
+
+  const lookup = (name: Host.DomainName): Effect.Effect<DnsClient.DnsAnswer, ResolveError> =>
+    limited(name, search(name))
 
   const timeToLive = (exit: Exit.Exit<DnsClient.DnsAnswer, ResolveError>): Duration.Duration => {
     if (Exit.isSuccess(exit)) {
@@ -144,7 +167,18 @@ const make = Effect.fnUntraced(function*(options: Options) {
     return (yield* Cache.get(cache, name)).addresses
   })
 
-  return Resolver.of({ resolve })
+  const reverse = Effect.fn("Resolver.reverse")(function*(ip: NetAddress.IpAddress) {
+    const address = NetAddress.toCanonical(ip)
+    const listed = namesOf(yield* hosts).get(NetAddress.formatIp(address))
+    if (listed !== undefined) return listed
+    if (NetAddress.isLoopback(address)) return localhost
+    const name = reverseName(address)
+    const target = targetOf(yield* resolvConf)
+    const [first] = yield* limited(name, client.askPointer(name, target))
+    return first
+  })
+
+  return Resolver.of({ resolve, reverse })
 })
 
 /** Names from the hosts file and DNS. */

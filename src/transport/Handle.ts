@@ -53,6 +53,10 @@ export const isWithoutPeer = (socket: Net.Socket): boolean => {
   return error !== undefined && error !== 0
 }
 
+/** No delay for small writes, and questions to a peer that is silent for so many milliseconds. */
+export const tune = (socket: Net.Socket, keepAliveDelay: number): Net.Socket =>
+  socket.setNoDelay(true).setKeepAlive(true, keepAliveDelay)
+
 /** Bytes of a waiting write that the operating system has not taken. */
 export const unsent = (socket: Net.Socket): number => of(socket)?.writeQueueSize ?? socket.writableLength
 

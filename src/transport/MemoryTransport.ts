@@ -283,10 +283,14 @@ export const make = (options: Options = {}): MemoryTransport => {
   const connectFrom = (local: NetAddress.InetAddress, remote: NetAddress.InetAddress) =>
     Effect.acquireRelease(dial(local, remote), (connection) => connection.close, { interruptible: true })
 
-  const connect = (remote: NetAddress.InetAddress, timeout: Duration.Duration = Duration.infinity) =>
+  const connect = (
+    remote: NetAddress.InetAddress,
+    timeout: Duration.Duration = Duration.infinity,
+    source?: NetAddress.IpAddress
+  ) =>
     Effect.suspend(() => {
       const loopback = NetAddress.isIpv4Address(remote.address) ? NetAddress.ipv4Loopback : NetAddress.ipv6Loopback
-      return connectFrom(NetAddress.inetAddressUnsafe(loopback, ++lastPort), remote)
+      return connectFrom(NetAddress.inetAddressUnsafe(source ?? loopback, ++lastPort), remote)
     }).pipe(
       Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.fail(timedOut(remote)) })
     )

@@ -1,4 +1,4 @@
-/** Names to addresses: the service. `DnsResolver` is the layer that ships. */
+/** Names to addresses, and back: the service. `DnsResolver` is the layer that ships. */
 import type * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -29,4 +29,6 @@ export class Resolver extends Context.Service<Resolver, {
   readonly resolve: (
     name: Host.DomainName
   ) => Effect.Effect<Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>, ResolveError>
+  /** The name of an address; the error names it in DNS's reverse form. Without this, clients can't ask for one. */
+  readonly reverse?: (address: NetAddress.IpAddress) => Effect.Effect<Host.DomainName, ResolveError>
 }>()("sluice/transport/Resolver") {}

@@ -10,14 +10,17 @@ import type * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
 import type { Connection } from "./Connection.ts"
+import * as ListenAddress from "./ListenAddress.ts"
 
 /** Listening failed; `code` is the operating system's name for it (`EADDRINUSE`). */
 export class ListenError extends Data.TaggedError("ListenError")<{
-  readonly address: NetAddress.InetAddress
+  readonly address: ListenAddress.ListenAddress
   readonly code: string
+  /** What is wrong with a file that a TLS address names; `code` is `ECERT` then. */
+  readonly problem?: string
 }> {
   override get message(): string {
-    return `can't listen on ${NetAddress.formatInet(this.address)}: ${this.code}`
+    return `can't listen on ${ListenAddress.format(this.address)}: ${this.problem ?? this.code}`
   }
 }
 
@@ -55,9 +58,9 @@ export interface Accept {
 }
 
 /** A bound, listening socket. */
-export interface Listener {
+export interface Listener<A extends ListenAddress.ListenAddress = NetAddress.InetAddress> {
   /** The bound address; the port is the real one when 0 was asked for. */
-  readonly address: NetAddress.InetAddress
+  readonly address: A
   /** Stops listening: new clients are refused by the operating system, accepted ones go on. Idempotent. */
   readonly stop: Effect.Effect<void>
 }
@@ -66,19 +69,31 @@ export interface Listener {
 export class Transport extends Context.Service<Transport, {
   /**
    * Binds and listens; the scope stops it. `::` takes IPv4 clients too, unless `ipv6Only` leaves them to a
-   * listener of their own.
+   * listener of their own. Processes that share their ports do not share that of an `exclusive` listener.
    */
   readonly listen: (
     address: NetAddress.InetAddress,
     accept: Accept,
-    options?: { readonly ipv6Only?: boolean }
+    options?: { readonly ipv6Only?: boolean; readonly exclusive?: boolean }
   ) => Effect.Effect<Listener, ListenError, Scope.Scope>
+  /**
+   * The same for what is more, or other, than a TCP address. Optional: over a transport without it, listening there fails
+   * with `ENOTSUP`. The certificates of a TLS address are looked at first; `ECERT` tells that they won't do.
+   */
+  readonly listenOn?: (
+    address: Exclude<ListenAddress.ListenAddress, NetAddress.InetAddress>,
+    accept: Accept,
+    options?: { readonly ipv6Only?: boolean }
+  ) => Effect.Effect<Listener<ListenAddress.ListenAddress>, ListenError, Scope.Scope>
   /**
    * Connects to one address, or fails with `TimedOut` when that takes longer than
    * `timeout`; the scope closes the connection. Interruption abandons the attempt.
+   * With `source` it comes from that address of this machine, of the same family;
+   * else from the one that the system's routes choose.
    */
   readonly connect: (
     address: NetAddress.InetAddress,
-    timeout?: Duration.Duration
+    timeout?: Duration.Duration,
+    source?: NetAddress.IpAddress
   ) => Effect.Effect<Connection, DialError, Scope.Scope>
 }>()("sluice/transport/Transport") {}

@@ -105,6 +105,16 @@ describe("ConnectionLog.layer", () => {
       })
     }))
 
+  it.effect("tells what a UDP association has moved, and why it dropped what it dropped", () =>
+    Effect.gen(function*() {
+      const datagrams = { up: 3, down: 2, dropped: { malformed: 4, denied: 1 } }
+      const { datagrams_down, datagrams_up, dropped_denied, dropped_malformed, ...others } = JSON.parse(
+        yield* linesOf({ ...record, datagrams })
+      )
+      assert.deepStrictEqual([datagrams_up, datagrams_down, dropped_malformed, dropped_denied], [3, 2, 4, 1])
+      assert.deepStrictEqual(others, JSON.parse(yield* linesOf(record)))
+    }))
+
   it.effect("leaves out what was never learned", () =>
     Effect.gen(function*() {
       const nothing = {

@@ -28,6 +28,16 @@ describe("sluice hash", () => {
       assert.isTrue(yield* PasswordHash.verify(hash, Redacted.make("pa:ss")))
     }))
 
+  it.live("hashes the empty password only where that is meant", () =>
+    Effect.gen(function*() {
+      const { code, stderr, stdout } = yield* Cli.run(["hash", "--without-password", "ann"])
+      assert.deepStrictEqual([code, stderr], [0, ""])
+      const [entry] = Result.getOrThrow(UsersFile.parse("users", stdout))
+      assert.strictEqual(entry?.name, "ann")
+      const hash = Redacted.value(entry?.hash ?? Redacted.make("none"))
+      assert.isTrue(yield* PasswordHash.verify(hash, Redacted.make("")))
+    }))
+
   it.live.each<readonly [input: string, complaint: string]>([
     ["", "sluice: password: is empty; write one to standard input\n"],
     ["\n", "sluice: password: is empty; write one to standard input\n"],

@@ -82,6 +82,35 @@ layer(Fixture.layer, { excludeTestServices: true })("curl", (it) => {
       assert.match(yield* open.takeLine(/connection ended/), / destination=nowhere\.test:\d+ reply=4 /)
     }))
 
+  it.effect("--socks4a has the proxy resolve the name, --socks4 does so itself", () =>
+    Effect.gen(function*() {
+      const { open, origin } = yield* Fixture
+      const ended = yield* curl(["--socks4a", `127.0.0.1:${open.port}`, `http://${name}:${origin}/`])
+      assert.deepStrictEqual(ended, fetched)
+      const named = yield* open.takeLine(/connection ended/)
+      assert.include(named, " protocol=socks4 ")
+      assert.include(named, ` destination=${name}:${origin} address=127.0.0.1:${origin} reply=0 `)
+      const itself = yield* curl(["-4", "--socks4", `127.0.0.1:${open.port}`, `http://localhost:${origin}/`])
+      assert.deepStrictEqual(itself, fetched)
+      assert.include(yield* open.takeLine(/connection ended/), ` destination=127.0.0.1:${origin} `)
+    }))
+
+  it.effect("--socks4a is refused where nobody listens, and where users have passwords", () =>
+    Effect.gen(function*() {
+      const { guarded, open, origin } = yield* Fixture
+      const nobody = yield* closedPort
+      const missing = yield* curl(["--socks4a", `127.0.0.1:${open.port}`, `http://localhost:${nobody}/`])
+      assert.strictEqual(missing.code, proxyError)
+      assert.match(missing.stderr, /Can't complete SOCKS4 connection .*\(91\), request rejected or failed/)
+      assert.match(yield* open.takeLine(/connection ended/), / reply=5 /)
+      const url = `http://127.0.0.1:${origin}/`
+      const ann = yield* curl(["--socks4a", `127.0.0.1:${guarded.port}`, "--proxy-user", "ann:sesame", url])
+      assert.strictEqual(ann.code, proxyError)
+      const line = yield* guarded.takeLine(/connection ended/)
+      assert.match(line, / user=ann .* reply=2 .* reason="authentication failed"/)
+      assert.notMatch(line, /sesame/)
+    }))
+
   it.effect("logs in, in all the ways to write a user", () =>
     Effect.gen(function*() {
       const { guarded, origin } = yield* Fixture

@@ -6,8 +6,10 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { availableParallelism } from "node:os"
+import * as ProxyUrl from "../../src/client/ProxyUrl.ts"
 import * as Settings from "../../src/config/Settings.ts"
 import { protocols } from "../../src/server/Dialect.ts"
+import * as ListenAddress from "../../src/transport/ListenAddress.ts"
 
 const redactedUsers = (...users: ReadonlyArray<string>) => ({ user: users.map((user) => Redacted.make(user)) })
 
@@ -20,20 +22,35 @@ const rejects = (texts: Readonly<Record<string, unknown>>, key: string, message:
 describe("Settings", () => {
   it.effect("has the documented defaults", () =>
     Effect.gen(function*() {
-      const { connectTimeout, drainTimeout, halfCloseTimeout, handshakeTimeout, idleTimeout, listen, ...others } =
-        yield* Settings.decode({})
-      assert.deepStrictEqual(listen.map(NetAddress.formatInet), ["127.0.0.1:1080"])
+      const {
+        bindTimeout,
+        connectTimeout,
+        drainTimeout,
+        halfCloseTimeout,
+        handshakeTimeout,
+        idleTimeout,
+        listen,
+        ...others
+      } = yield* Settings.decode({})
+      assert.deepStrictEqual(listen.map(ListenAddress.format), ["127.0.0.1:1080"])
       assert.deepStrictEqual(
-        [handshakeTimeout, connectTimeout, idleTimeout, halfCloseTimeout, drainTimeout].map(Duration.toMillis),
-        [10_000, 10_000, 3_600_000, 60_000, 30_000]
+        [bindTimeout, handshakeTimeout, connectTimeout, idleTimeout, halfCloseTimeout, drainTimeout].map(
+          Duration.toMillis
+        ),
+        [60_000, 10_000, 10_000, 3_600_000, 60_000, 30_000]
       )
       assert.deepStrictEqual(others, {
         protocols,
+        proxyProtocol: [],
         user: [],
         openProxy: false,
         allowPrivate: false,
         allow: [],
         dns: [],
+        upstream: [],
+        egress: [],
+        egressBy: "rotate",
+        udpFragments: false,
         workers: 1,
         logLevel: "Info"
       })
@@ -43,12 +60,21 @@ describe("Settings", () => {
     assert.deepStrictEqual(Settings.all.map(({ flag }) => flag), [
       "listen",
       "protocols",
+      "proxy-protocol",
       "user",
       "users",
       "open-proxy",
       "allow-private",
       "allow",
       "dns",
+      "udp-advertise",
+      "udp-ports",
+      "udp-fragments",
+      "bind-ports",
+      "bind-timeout",
+      "upstream",
+      "egress",
+      "egress-by",
       "handshake-timeout",
       "connect-timeout",
       "idle-timeout",
@@ -78,7 +104,7 @@ describe("Settings", () => {
     ])("takes %s", ([text, address]) =>
       Effect.gen(function*() {
         const { listen } = yield* Settings.decode({ listen: [text] })
-        assert.deepStrictEqual(listen.map(NetAddress.formatInet), [address])
+        assert.deepStrictEqual(listen.map(ListenAddress.format), [address])
       }))
 
     it.effect.each([
@@ -103,7 +129,7 @@ describe("Settings", () => {
     it.effect("keeps all of several", () =>
       Effect.gen(function*() {
         const { listen } = yield* Settings.decode({ listen: ["127.0.0.1:1", "[::1]:2"] })
-        assert.deepStrictEqual(listen.map(NetAddress.formatInet), ["127.0.0.1:1", "[::1]:2"])
+        assert.deepStrictEqual(listen.map(ListenAddress.format), ["127.0.0.1:1", "[::1]:2"])
       }))
   })
 
@@ -179,6 +205,17 @@ describe("Settings", () => {
       assert.deepStrictEqual(allow.map(IpNetwork.format), [network])
     }))
 
+  it.effect("proxyProtocol takes several networks", () =>
+    Effect.gen(function*() {
+      const { proxyProtocol } = yield* Settings.decode({ proxyProtocol: ["10.0.0.0/24", "fd00::7"] })
+      assert.deepStrictEqual(proxyProtocol.map(IpNetwork.format), ["10.0.0.0/24", "fd00::7/128"])
+      yield* rejects(
+        { proxyProtocol: ["lb"] },
+        "proxyProtocol",
+        "\"lb\" is not a network, such as 10.0.0.0/8, fd00::/8 or 192.168.1.7"
+      )
+    }))
+
   it.effect.each([
     ["9.9.9.9", "9.9.9.9:53"],
     ["127.0.0.1:5353", "127.0.0.1:5353"],
@@ -212,6 +249,31 @@ describe("Settings", () => {
       "dns",
       "\"9.9.9.9:0\" is not an IP address, or one with a port, such as 9.9.9.9, 9.9.9.9:53 or [2620:fe::fe]:53"
     ],
+    [
+      { egress: ["eth0"] },
+      "egress",
+      "\"eth0\" is not an address of this machine, such as 192.0.2.1 or 2001:db8::1"
+    ],
+    [
+      { egress: ["0.0.0.0"] },
+      "egress",
+      "\"0.0.0.0\" is not an address of this machine, such as 192.0.2.1 or 2001:db8::1"
+    ],
+    [{ egressBy: "mood" }, "egressBy", "\"mood\" is not one of rotate, user"],
+    [
+      { upstream: [Redacted.make("socks5://ann:S3cr3t@")] },
+      "upstream",
+      "not the URL of a proxy; give PROTOCOL://HOST:PORT, PROTOCOL being one of socks5, socks5h, socks4, socks4a, " +
+      "http, https, with USER:PASSWORD@ before the host if the proxy asks for them"
+    ],
+    [{ udpAdvertise: "a.test" }, "udpAdvertise", "\"a.test\" is not an IP address, such as 192.0.2.1 or 2001:db8::1"],
+    ...["", "0", "0-9", "9-8", "1-65536", "1-2-3", "-5", "a-b"].map((udpPorts) =>
+      [
+        { udpPorts },
+        "udpPorts",
+        `${udpPorts === "" ? "is empty; give" : `"${udpPorts}" is not`} a range of ports, FROM-TO, such as 40000-40999`
+      ] as const
+    ),
     [{ maxConnections: "0" }, "maxConnections", "\"0\" is not a whole number from 1 to 999999999"],
     [{ workers: "0" }, "workers", "\"0\" is not a whole number from 1 to 1024, or auto"],
     [{ workers: "1025" }, "workers", "\"1025\" is not a whole number from 1 to 1024, or auto"],
@@ -229,6 +291,18 @@ describe("Settings", () => {
     ]
   ])("refuses %j in one line", ([texts, key, message]) => rejects(texts, key, message))
 
+  it.effect("takes upstreams in their order, and addresses to go out from", () =>
+    Effect.gen(function*() {
+      const { egress, egressBy, upstream } = yield* Settings.decode({
+        upstream: ["socks5h://ann:sesame@a.test", "http://b.test:8080"].map((url) => Redacted.make(url)),
+        egress: ["192.0.2.1", "2001:DB8::1"],
+        egressBy: "user"
+      })
+      assert.deepStrictEqual(upstream.map(ProxyUrl.format), ["socks5h://ann@a.test:1080", "http://b.test:8080"])
+      assert.deepStrictEqual(egress.map(NetAddress.formatIp), ["192.0.2.1", "2001:db8::1"])
+      assert.strictEqual(egressBy, "user")
+    }))
+
   it.effect("takes the other kinds as people write them", () =>
     Effect.gen(function*() {
       const settings = yield* Settings.decode({
@@ -236,6 +310,9 @@ describe("Settings", () => {
         workers: "1024",
         openProxy: "YES",
         allowPrivate: "0",
+        udpAdvertise: "2001:DB8::1",
+        udpPorts: "40000-40999",
+        udpFragments: "on",
         users: "users.txt",
         logFormat: "json",
         logLevel: "debug"
@@ -245,6 +322,10 @@ describe("Settings", () => {
       assert.strictEqual((yield* Settings.decode({ workers: "auto" })).workers, availableParallelism())
       assert.isTrue(settings.openProxy)
       assert.isFalse(settings.allowPrivate)
+      assert.strictEqual(settings.udpAdvertise && NetAddress.formatIp(settings.udpAdvertise), "2001:db8::1")
+      assert.deepStrictEqual(settings.udpPorts, { from: 40_000, to: 40_999 })
+      assert.deepStrictEqual((yield* Settings.decode({ udpPorts: "5000" })).udpPorts, { from: 5000, to: 5000 })
+      assert.isTrue(settings.udpFragments)
       assert.strictEqual(settings.users, "users.txt")
       assert.strictEqual(settings.logFormat, "json")
       assert.strictEqual(settings.logLevel, "Debug")

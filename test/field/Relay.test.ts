@@ -219,7 +219,7 @@ describe("the bytes of a reply", () => {
       const cases = [
         { request: C4(nobody), code: 5 },
         { request: C6(nobody, ipv6Loopback), code: 5 },
-        { request: hex("05 02 00 01 7f000001 0050"), code: 7 },
+        { request: hex("05 04 00 01 7f000001 0050"), code: 7 },
         { request: hex("05 09 00 04 00000000000000000000000000000001 0050"), code: 7 },
         { request: hex("05 01 00 00 7f000001 0050"), code: 8 },
         { request: hex("05 01 00 02"), code: 8 },

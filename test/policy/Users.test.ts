@@ -91,6 +91,18 @@ describe("Users from flags", () => {
       yield* refused(service, "eve", "")
     }))
 
+  it.effect("takes a name alone only where the empty password was configured", () =>
+    Effect.gen(function*() {
+      const service = yield* Users.make({ users: [user("ann", ""), user("bob", "two")] })
+      assert.strictEqual(yield* service.identify?.("ann", undefined) ?? Effect.succeed(""), "ann")
+      for (const name of ["bob", "eve", "Ann", "", "two"]) {
+        const error = yield* Effect.flip(service.identify?.(name, undefined) ?? Effect.succeed(""))
+        assert.strictEqual(error._tag, "AuthenticationFailed")
+      }
+      // What is wrong for the name stays wrong for the login.
+      yield* refused(service, "ann", "two")
+    }))
+
   it.effect("keeps the last of two passwords for one name", () =>
     Effect.gen(function*() {
       const service = yield* Users.make({ users: [user("ann", "old"), user("ann", "new")] })

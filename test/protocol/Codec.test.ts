@@ -10,6 +10,8 @@ import * as PasswordReply from "../../src/protocol/PasswordReply.ts"
 import * as PasswordRequest from "../../src/protocol/PasswordRequest.ts"
 import * as Reply from "../../src/protocol/Reply.ts"
 import * as Request from "../../src/protocol/Request.ts"
+import * as Socks4Reply from "../../src/protocol/Socks4Reply.ts"
+import * as Socks4Request from "../../src/protocol/Socks4Request.ts"
 import * as UdpHeader from "../../src/protocol/UdpHeader.ts"
 import { concat, hex, holds, toHex } from "./Frames.ts"
 
@@ -190,3 +192,5 @@ properties(PasswordReply.codec, PasswordReply.PasswordReply)
 properties(Request.codec, Request.Request)
 properties(Reply.codec, Reply.Reply)
 properties(UdpHeader.codec, UdpHeader.UdpHeader)
+properties(Socks4Request.codec, Socks4Request.Socks4Request)
+properties(Socks4Reply.codec, Socks4Reply.Socks4Reply)

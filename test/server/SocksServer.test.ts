@@ -89,7 +89,7 @@ describe("SocksServer", () => {
     Effect.gen(function*() {
       const { port, records } = yield* proxy()
       const client = yield* connect(port)
-      yield* client.send(G0, hex("05 02 00 03 07"), "db.corp", hex("00 50"))
+      yield* client.send(G0, hex("05 04 00 03 07"), "db.corp", hex("00 50"))
       yield* client.read(2)
       assert.deepStrictEqual((yield* client.readToEnd).subarray(0, 2), hex("05 07"))
       yield* client.end

@@ -89,7 +89,7 @@ const planFault = (dice: Dice, users: boolean): Fault => {
 /** The request, with one byte made wrong. */
 const wrongRequest = (fault: Fault, request: Uint8Array, dice: Dice): Uint8Array => {
   const bytes = new Uint8Array(request)
-  if (fault === "command") bytes[1] = dice.pick([0, 2, 3, 0x80])
+  if (fault === "command") bytes[1] = dice.pick([0, 3, 4, 0x80])
   if (fault === "reserved") bytes[2] = 1
   if (fault === "type") bytes[3] = dice.pick([0, 2, 9])
   return fault === "domain" ? Uint8Array.of(5, 1, 0, 3, 3, 0x61, 0x0a, 0x62, 0, 80) : bytes
@@ -147,6 +147,9 @@ export const planHandshake = (dice: Dice, users: boolean, route: Route): Handsha
   if (fault === "mutated") {
     const message = messages[dice.int(0, messages.length - 1)]
     message?.set([dice.int(0, 255)], dice.int(0, message.length - 1))
+    // A BIND has two replies.
+    const request = messages.at(-1)
+    if (request?.[1] === Request.bind) request.set([0], 1)
   }
   const answers: ReadonlyArray<Answer> = users ? ["method", "status", "reply"] : ["method", "reply"]
   const sent = fault === "truncated" ? truncate(messages, dice) : messages

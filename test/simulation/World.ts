@@ -133,6 +133,7 @@ const simulate = Effect.fnUntraced(function*(trace: (line: string) => void, faul
   let stopped = false
 
   const proxy = yield* memoryProxy({
+    protocols: ["socks5"],
     handshakeTimeout: plan.limits.handshake,
     idleTimeout: plan.limits.idle,
     halfCloseTimeout: plan.limits.halfClose,

@@ -18,7 +18,7 @@ export interface Cli {
   readonly pid: number
   /** Of the first listener. */
   readonly port: number
-  /** Of all listeners, in the order in which it named them. */
+  /** Of all listeners, in the order in which it named them; 0 for a Unix socket. */
   readonly ports: ReadonlyArray<number>
   /** Everything so far. */
   readonly stdout: () => string
@@ -36,6 +36,8 @@ export interface Cli {
 export interface ServeOptions {
   /** Flags of `serve`. Without a `--listen` among them it is a free port of 127.0.0.1. */
   readonly args?: ReadonlyArray<string>
+  /** How many sockets it inherits; then no `--listen` is added. */
+  readonly inherits?: number
   /** `SLUICE_DRAIN_TIMEOUT` is 0 unless set here, so that a scope closes without delay. */
   readonly env?: Program.RunOptions["env"]
   /** What runs instead of `node dist/cli.js`. */
@@ -65,13 +67,17 @@ const awaitText = (seen: SubscriptionRef.SubscriptionRef<string>, has: (text: st
   )
 
 const portsIn = (stdout: string): ReadonlyArray<number> =>
-  [...stdout.matchAll(/^listening on socks5:\/\/.*:(\d+)\n/gm)].map((match) => Number(match[1]))
+  [...stdout.matchAll(/^listening on (?:(?:socks5|tls):\/\/.*:(\d+)|unix:.*)\n/gm)].map((match) =>
+    Number(match[1] ?? 0)
+  )
 
 /** Starts one for the scope, and waits until it listens. */
-export const serve = ({ args = [], env = {}, program = [process.execPath, path] }: ServeOptions = {}) =>
+export const serve = (
+  { args = [], env = {}, inherits, program = [process.execPath, path] }: ServeOptions = {}
+) =>
   Effect.gen(function*() {
     const [command, ...before] = program
-    const listens = args.filter((arg) => arg === "--listen").length
+    const listens = inherits ?? args.filter((arg) => arg === "--listen").length
     const handle = yield* ChildProcess.make(
       command,
       [...before, "serve", ...listens === 0 ? ["--listen", "127.0.0.1:0"] : [], ...args],

@@ -10,7 +10,8 @@ import { fileURLToPath } from "node:url"
 import * as DnsResolver from "../../src/transport/DnsResolver.ts"
 import { Resolver } from "../../src/transport/Resolver.ts"
 
-export type Family = "A" | "AAAA"
+/** What is asked for; `PTR` of the reverse form of an address. */
+export type Family = "A" | "AAAA" | "PTR"
 
 /** How one question is answered. */
 export interface Reply {
@@ -25,6 +26,10 @@ const reply = (answers: ReadonlyArray<Packet.StringAnswer>, rcode = 0): Reply =>
 /** Addresses. `owner` is the name that has them: the one asked for when empty. */
 export const records = (addresses: ReadonlyArray<string>, ttl = 60, owner = ""): Reply =>
   reply(addresses.map((data) => ({ type: data.includes(":") ? "AAAA" : "A", name: owner, ttl, data })))
+
+/** The names of an address. */
+export const names = (...names: ReadonlyArray<string>): Reply =>
+  reply(names.map((data) => ({ type: "PTR", name: "", ttl: 60, data })))
 
 /** Addresses behind a chain of aliases; every alias has `cnameTtl`, the addresses have 60 seconds. */
 export const alias = (chain: ReadonlyArray<string>, addresses: ReadonlyArray<string>, cnameTtl: number): Reply =>
@@ -43,11 +48,11 @@ export const delayed = (self: Reply, milliseconds: number): Reply => ({ ...self,
 
 export interface DnsServer {
   readonly address: NetAddress.InetAddress
-  /** Sets both families of a name; an absent one has no data. Names that were never set do not exist. */
+  /** Sets the answers of a name; an absent one has no data. Names that were never set do not exist. */
   readonly set: (name: string, replies: Partial<Record<Family, Reply>>) => void
   /** Sends the held answers of a name, and no longer holds back new ones. */
   readonly release: (name: string) => void
-  /** How often a name was asked for, in one family or in both. */
+  /** How often a name was asked for, in one family or in all. */
   readonly count: (name: string, family?: Family) => number
   /** Waits until a name has been asked for so often. */
   readonly asked: (name: string, times: number) => Effect.Effect<void>
@@ -57,7 +62,9 @@ export interface DnsServer {
   readonly ports: () => ReadonlySet<number>
 }
 
-const isFamily = (type: string): type is Family => type === "A" || type === "AAAA"
+const isFamily = (type: string): type is Family => type === "A" || type === "AAAA" || type === "PTR"
+
+const nothing: Record<Family, number> = { A: 0, AAAA: 0, PTR: 0 }
 
 const encode = (query: Packet.Packet, { answers, rcode }: Reply): Buffer => {
   const name = query.questions?.[0]?.name ?? "."
@@ -81,8 +88,8 @@ const start = (socket: Dgram.Socket): DnsServer => {
   socket.once("close", () => timers.forEach(clearTimeout))
 
   const count = (name: string, family?: Family): number => {
-    const counted = counts.get(name) ?? { A: 0, AAAA: 0 }
-    return family === undefined ? counted.A + counted.AAAA : counted[family]
+    const counted = counts.get(name) ?? nothing
+    return family === undefined ? counted.A + counted.AAAA + counted.PTR : counted[family]
   }
 
   socket.on("message", (message, peer) => {
@@ -90,7 +97,7 @@ const start = (socket: Dgram.Socket): DnsServer => {
     const question = query.questions?.[0]
     if (question === undefined || !isFamily(question.type)) return
     const name = question.name.toLowerCase()
-    const counted = counts.get(name) ?? { A: 0, AAAA: 0 }
+    const counted = counts.get(name) ?? nothing
     counts.set(name, { ...counted, [question.type]: counted[question.type] + 1 })
     ports.add(peer.port)
     const replies = zone.get(name)

@@ -51,6 +51,8 @@ const random = (dice: Dice): Buffer => {
   return pick([
     () => noise(600),
     () => Buffer.concat([hex("05"), noise(600)]),
+    () => Buffer.concat([hex("04"), noise(600)]),
+    () => Buffer.concat([hex("04 01"), port16(roll(65536)), hex("00 00 00 01 00"), noise(300), hex("00")]),
     () => Buffer.concat([greeting, noise(300)]),
     () => Buffer.concat([G0, noise(300)]),
     () => Buffer.concat([G2, AU(noise(255), noise(255)), noise(300)]),
@@ -88,7 +90,25 @@ const mutated = (dice: Dice, to: Attempt["to"]): Buffer => {
   return bytes
 }
 
-const makers = { random, mutated }
+/** Requests to an HTTP proxy, one after the other, and then up to three changes. */
+const http = (dice: Dice, to: Attempt["to"]): Buffer => {
+  const { pick, roll } = dice
+  const login = to === "open" ? "" : `Proxy-Authorization: Basic ${btoa(`${users.name}:${users.password}`)}\r\n`
+  const host = () => `${pick([`10.0.0.${roll(256)}`, "[fd00::1]", "host.test", "hosts.test"])}:${1 + roll(65535)}`
+  const request = () =>
+    pick([
+      () => `CONNECT ${host()} HTTP/1.1\r\n${login}\r\npayload`,
+      () => `GET http://${host()}/a?b HTTP/1.${roll(2)}\r\nHost: a\r\n${login}\r\n`,
+      () => `PUT http://${host()}/ HTTP/1.1\r\nContent-Length: 7\r\n${login}Connection: close\r\n\r\npayload`,
+      () => `POST http://${host()}/ HTTP/1.1\r\n${login}Transfer-Encoding: chunked\r\n\r\n7\r\npayload\r\n0\r\n\r\n`,
+      () => `PUT http://${host()}/ HTTP/1.1\r\nContent-Length: 7\r\n${login}Expect: 100-continue\r\n\r\n`
+    ])()
+  let bytes = Buffer.from(Array.from({ length: 1 + roll(3) }, request).join(""))
+  for (let changes = roll(4); changes > 0 && bytes.length > 0; changes--) bytes = Buffer.from(mutate(bytes, dice))
+  return bytes
+}
+
+const makers = { random, mutated, http }
 
 const attempt = (kind: keyof typeof makers, dice: Dice): Attempt => {
   const { pick, roll } = dice

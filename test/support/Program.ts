@@ -35,9 +35,12 @@ export const environment = (own: RunOptions["env"] = {}): ChildProcess.CommandOp
 const packages: Readonly<Record<string, string>> = {
   curl: "curl",
   nc: "netcat-openbsd",
+  openssl: "openssl",
   proxychains4: "proxychains4",
   ss: "iproute2",
-  "/usr/bin/python3": "python3-socks"
+  "/usr/sbin/haproxy": "haproxy",
+  "/usr/bin/python3": "python3-socks",
+  "systemd-socket-activate": "systemd"
 }
 
 const text = <E>(bytes: Stream.Stream<Uint8Array, E>) => Stream.mkString(Stream.decodeText(bytes))

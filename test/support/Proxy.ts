@@ -6,6 +6,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import { ConnectionLog, type ConnectionRecord } from "../../src/server/ConnectionLog.ts"
 import { Sessions } from "../../src/server/Sessions.ts"
 import { type Options, SocksServer } from "../../src/server/SocksServer.ts"
+import type * as ListenAddress from "../../src/transport/ListenAddress.ts"
 
 export interface Proxy {
   readonly port: number
@@ -19,7 +20,7 @@ type Services = Layer.Success<typeof SocksServer.defaults>
 
 export interface ProxyOptions extends Partial<Omit<Options, "listen">> {
   /** Default: a free port of 127.0.0.1. */
-  readonly listen?: string
+  readonly listen?: string | ListenAddress.ListenAddress
   /** Services that replace the defaults. */
   readonly services?: Layer.Layer<never> | Layer.Layer<Services>
 }
@@ -37,7 +38,7 @@ export const proxy = Effect.fnUntraced(function*(options: ProxyOptions = {}) {
   const layer = SocksServer.layer({
     drainTimeout: 0,
     ...rest,
-    listen: [NetAddress.inetAddressFromStringUnsafe(listen)]
+    listen: [typeof listen === "string" ? NetAddress.inetAddressFromStringUnsafe(listen) : listen]
   }).pipe(
     Layer.provide(services ?? Layer.empty),
     Layer.provide(log),

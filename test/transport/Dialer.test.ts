@@ -166,4 +166,39 @@ describe("Dialer", () => {
       yield* Fiber.interrupt(dial)
       assert.strictEqual(memory.open(), 0)
     }))
+
+  it.effect("goes out from an address of the destination's family, in turn, or by user", () =>
+    Effect.gen(function*() {
+      const { memory } = yield* network(["127.0.0.1", "::1"], [])
+      const egress = ips("10.0.0.1", "fd00::1", "10.0.0.2", "fd00::2")
+      const sourceOf = (dialer: Dialer.Dialer["Service"], to: string, user?: string) =>
+        Effect.scoped(Effect.map(
+          dialer.dial(ips(to), 80, { user }),
+          ({ connection }) => connection.local && NetAddress.formatIp(connection.local.address)
+        ))
+      const rotating = Dialer.make(memory.transport, { egress })
+      const sources = yield* Effect.forEach(
+        ["127.0.0.1", "::1", "127.0.0.1", "::1"],
+        (to) => sourceOf(rotating, to, "ann")
+      )
+      assert.deepStrictEqual(sources, ["10.0.0.1", "fd00::2", "10.0.0.1", "fd00::2"])
+      const sticky = Dialer.make(memory.transport, { egress, egressBy: "user" })
+      const ofAnn = yield* Effect.forEach([1, 2, 3], () => sourceOf(sticky, "::1", "ann"))
+      assert.strictEqual(new Set(ofAnn).size, 1)
+      const ofMany = yield* Effect.forEach(["a", "b", "c", "d", "e"], (user) => sourceOf(sticky, "::1", user))
+      assert.strictEqual(new Set(ofMany).size, 2)
+      const unknown = yield* Effect.forEach([1, 2], () => sourceOf(sticky, "::1"))
+      assert.deepStrictEqual(unknown, ["fd00::1", "fd00::2"])
+    }))
+
+  it.effect("races only the addresses of families that it may go out from", () =>
+    Effect.gen(function*() {
+      const { dialed, memory } = yield* network(["127.0.0.1", "::1"], [])
+      const dialer = Dialer.make(memory.transport, { egress: ips("10.0.0.1") })
+      const { connection } = yield* dialer.dial(ips("::1", "127.0.0.1"), 80)
+      assert.strictEqual(connection.local && NetAddress.formatIp(connection.local.address), "10.0.0.1")
+      assert.deepStrictEqual(dialed, ["127.0.0.1"])
+      const error = yield* Effect.flip(dialer.dial(ips("::1"), 80))
+      assert.deepInclude(error, { reason: "NetworkUnreachable", code: "EADDRNOTAVAIL" })
+    }))
 })

@@ -1,0 +1,51 @@
+/** Other proxies as the way out: the service. `UpstreamPool` is the layer that ships. */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import type * as Effect from "effect/Effect"
+import type * as Host from "effect/net/Host"
+import type * as Scope from "effect/Scope"
+import * as Reply from "../protocol/Reply.ts"
+import type { Dialed, From } from "../transport/Dialer.ts"
+import type { ResolveError } from "../transport/Resolver.ts"
+import { type ProxyError, replyCode } from "./ProxyError.ts"
+
+/** No upstream got through. `error` is the last one's; `tried` is how many chains were asked. */
+export class UpstreamError extends Data.TaggedError("UpstreamError")<{
+  readonly error: ProxyError | ResolveError
+  readonly tried: number
+}> {
+  override get message(): string {
+    return this.tried > 1
+      ? `upstream ${this.error.message} (last of ${this.tried} tried)`
+      : `upstream ${this.error.message}`
+  }
+
+  /** The reply of RFC 1928 §6 that it amounts to. */
+  get reply(): number {
+    return this.error._tag === "ResolveError" ? Reply.hostUnreachable : replyCode(this.error)
+  }
+}
+
+/** One chain at one moment. */
+export interface UpstreamInfo {
+  /** The URLs of its proxies, without passwords. */
+  readonly proxies: ReadonlyArray<string>
+  /** Connections that go through it. */
+  readonly connections: number
+  /** Failures since it last worked. */
+  readonly failures: number
+  /** Whether it is out of the pool. */
+  readonly ejected: boolean
+}
+
+/** The way out through other proxies, in the place of `Dialer`'s own. */
+export class Upstreams extends Context.Service<Upstreams, {
+  /** Whether destinations may be names: every chain ends with a proxy that looks them up. */
+  readonly resolvesNames: boolean
+  /**
+   * Connects to a destination. A chain that fails by itself is no answer: the next one is tried. `address` is the
+   * first proxy's; the scope closes the connection.
+   */
+  readonly dial: (destination: Host.HostPort, from?: From) => Effect.Effect<Dialed, UpstreamError, Scope.Scope>
+  readonly list: Effect.Effect<ReadonlyArray<UpstreamInfo>>
+}>()("sluice/client/Upstreams") {}

@@ -1,0 +1,40 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Cli from "../support/Cli.ts"
+import { proxy } from "../support/Proxy.ts"
+import { connectThrough } from "../support/RawClient.ts"
+import { target } from "../support/Targets.ts"
+
+describe("serve --upstream", () => {
+  it.live("goes through a chain from the chosen address, and tells nobody a password", () =>
+    Effect.gen(function*() {
+      const seen: Array<string | undefined> = []
+      const origin = yield* target((socket) => socket.pipe(socket))
+      const [first, last] = yield* Effect.all([proxy(), proxy()])
+      const cli = yield* Cli.serve({
+        args: ["--egress", "127.0.0.7", "--log-level", "debug"],
+        env: { SLUICE_UPSTREAM: `http://ann:S3cr3t@127.0.0.1:${first.port},socks5h://127.0.0.1:${last.port}` }
+      })
+      yield* Effect.scoped(Effect.gen(function*() {
+        const client = yield* connectThrough(cli.port, origin.port)
+        yield* client.send("ping")
+        assert.strictEqual((yield* client.read(4)).toString(), "ping")
+        for (const { client } of yield* first.sessions.list) seen.push(client?.replace(/:\d+$/, ""))
+      }))
+      assert.deepStrictEqual(seen, ["127.0.0.7"])
+      const line = yield* cli.takeLine(/connection ended/)
+      assert.include(line, `address=127.0.0.1:${first.port}`)
+      assert.include(line, `destination=127.0.0.1:${origin.port}`)
+      assert.strictEqual(yield* cli.stop, 0)
+      assert.notInclude(cli.stdout() + cli.stderr(), "S3cr3t")
+      assert.strictEqual(last.records[0]?.destination, `127.0.0.1:${origin.port}`)
+    }))
+
+  it.live("is refused in one line without a password when it is no URL", () =>
+    Effect.gen(function*() {
+      const ended = yield* Cli.run(["serve", "--upstream", "ftp://ann:S3cr3t@127.0.0.1"])
+      assert.strictEqual(ended.code, 2)
+      assert.match(ended.stderr, /--upstream: not the URL of a proxy; give [^\n]+\n$/)
+      assert.notInclude(ended.stderr, "S3cr3t")
+    }))
+})
