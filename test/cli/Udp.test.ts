@@ -102,7 +102,7 @@ describe("serve", () => {
       for (const [from, count, datagram] of floods) yield* flood(from, relay, count, datagram)
       assert.isTrue(yield* comesToRest(() => target.received.length))
       const grown = (yield* residentMemory(pid)) - memory
-      assert.isBelow(grown, 64 * 1024 * 1024)
+      assert.isBelow(grown, 128 * 1024 * 1024)
       // The association's own sockets, and those of 64 lookups.
       assert.isBelow((yield* descriptors(pid)) - files, 150)
       socket.received.splice(0)
