@@ -22,7 +22,10 @@ export class AuthenticationFailed extends Data.TaggedError("AuthenticationFailed
   }
 }
 
-/** Decides who a client is. Asked once for each connection, and only when the client presents a name (RFC 1929). */
+/**
+ * Decides who a client is. Asked only when the client presents a name: once for each connection (RFC 1929), or each time
+ * that an HTTP client presents another one (RFC 7617).
+ */
 export class Authenticator extends Context.Service<Authenticator, {
   /** Whether a client has to log in. When `false`, "no authentication required" (RFC 1928 §3) is accepted. */
   readonly required: boolean
