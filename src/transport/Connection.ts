@@ -48,6 +48,11 @@ export interface Connection {
   readonly peerName?: string | undefined
   /** Whether it waits for TLS to be agreed on: until then, nothing that is said belongs to any protocol of ours. */
   readonly insecure?: boolean
+  /**
+   * What comes before TLS, in clear, has been read, and `early` behind it. Fails when the connection is gone; whether TLS
+   * comes about is told by what is pulled next. Missing where there is no TLS, or nothing before it.
+   */
+  readonly beginTls?: ((early: Uint8Array) => Effect.Effect<void, ConnectionError>) | undefined
   /** How it failed, once it has. */
   readonly failure: ConnectionError | undefined
   /** Told once when it fails; set by whoever serves the connection. A transport may notice only as it reads. */

@@ -13,10 +13,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as NetAddress from "effect/net/NetAddress"
 import type * as Net from "node:net"
-import { type Connection, ConnectionError, type Send, type Watcher } from "./Connection.ts"
+import type { Connection, ConnectionError, Send, Watcher } from "./Connection.ts"
 import * as Handle from "./Handle.ts"
 import * as ReadBuffers from "./ReadBuffers.ts"
 import * as SmallBytes from "./SmallBytes.ts"
+import * as SocketError from "./SocketError.ts"
 import * as Turn from "./Turn.ts"
 
 type Chunk = Arr.NonEmptyReadonlyArray<Uint8Array>
@@ -29,17 +30,19 @@ interface OwnedSocket extends Net.Socket {
 }
 
 export class NodeConnection implements Connection {
-  readonly socket: Net.Socket
+  socket: Net.Socket
   /** The waiting pull. */
   private reader: ((effect: Effect.Effect<Chunk, ConnectionError | Cause.Done>) => void) | undefined = undefined
   /** The write that waits for the operating system to take its bytes. */
   private writer: ((exit: Exit.Exit<void, ConnectionError>) => void) | undefined = undefined
   /** Bytes that came when nobody waited, for the next pull. */
-  private pending: Uint8Array | undefined = undefined
+  protected pending: Uint8Array | undefined = undefined
   private lease: Uint8Array | undefined = undefined
   /** How reading or writing fails from now on. */
   failure: ConnectionError | undefined = undefined
   watcher: Watcher | undefined = undefined
+  /** Told once when a socket that was dialling is connected. */
+  connected: (() => void) | undefined = undefined
   onward: Send | undefined = undefined
   private ended = false
   private readonly plain: boolean
@@ -55,6 +58,8 @@ export class NodeConnection implements Connection {
     socket.on("error", onError)
     socket.on("close", onClose)
     socket.on("drain", onDrain)
+    // Never taken off again: that would make a dictionary of the socket's listeners, which is slow and large.
+    if (socket.connecting) socket.on("connect", onConnect)
     if (plain) socket.on("readable", onReadable)
   }
 
@@ -102,7 +107,7 @@ export class NodeConnection implements Connection {
 
   private flush(): Effect.Effect<void, ConnectionError> {
     // No drain follows on a socket that is gone: waiting for one would be for ever.
-    if (this.socket.destroyed || this.socket.writableEnded) return Effect.fail(this.failure ?? closed)
+    if (this.socket.destroyed || this.socket.writableEnded) return Effect.fail(this.failure ?? SocketError.closed)
     if (this.socket.writableLength === 0) return Effect.void
     return Effect.callback((resume) => {
       this.writer = resume
@@ -116,7 +121,7 @@ export class NodeConnection implements Connection {
     return Effect.callback((resume) => {
       this.socket.write(bytes, (error) => {
         // A write that was cut short by `destroy` is told no error.
-        const failure = this.failure ?? (error ? connectionError(error) : undefined)
+        const failure = this.failure ?? (error ? SocketError.make(error) : undefined)
         resume(failure === undefined ? Effect.void : Effect.fail(failure))
       })
     })
@@ -133,13 +138,13 @@ export class NodeConnection implements Connection {
       // First, so that whoever is told by the release can't turn the close into a reset, which loses what was written.
       if (this.unsent > 0) Handle.destroyWithReset(this.socket)
       else this.socket.destroy()
-      this.release(closed)
+      this.release(SocketError.closed)
     })
   }
 
   get reset(): Effect.Effect<void> {
     return Effect.sync(() => {
-      this.release(closed)
+      this.release(SocketError.closed)
       Handle.destroyWithReset(this.socket)
     })
   }
@@ -197,7 +202,7 @@ export class NodeConnection implements Connection {
    * peer any more. (Nor has it after both sides' FIN: where ours is out, it is believed.)
    */
   finished(): void {
-    if (!this.socket.writableEnded && Handle.isWithoutPeer(this.socket)) return this.release(wasReset)
+    if (!this.socket.writableEnded && Handle.isWithoutPeer(this.socket)) return this.release(SocketError.reset)
     this.ended = true
     this.settleReader()
   }
@@ -254,16 +259,13 @@ export class NodeConnection implements Connection {
   }
 }
 
-const closed = new ConnectionError({ reason: "Closed", code: "ECONNABORTED" })
-const wasReset = new ConnectionError({ reason: "Reset", code: "ECONNRESET" })
 const done: PullExit = Exit.fail(Cause.Done())
 
-const resets = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "ECONNABORTED"])
-
-/** From a Node error event. */
-const connectionError = (error: Error & { readonly code?: string }): ConnectionError => {
-  const code = error.code ?? "EUNKNOWN"
-  return new ConnectionError({ reason: resets.has(code) ? "Reset" : "Failed", code })
+function onConnect(this: Net.Socket): void {
+  const connection = (this as OwnedSocket)[owner]
+  const tell = connection.connected
+  connection.connected = undefined
+  tell?.()
 }
 
 function onEnd(this: Net.Socket): void {
@@ -271,11 +273,11 @@ function onEnd(this: Net.Socket): void {
 }
 
 function onError(this: Net.Socket, error: Error): void {
-  ;(this as OwnedSocket)[owner].release(connectionError(error))
+  ;(this as OwnedSocket)[owner].release(SocketError.make(error))
 }
 
 function onClose(this: Net.Socket): void {
-  ;(this as OwnedSocket)[owner].release(closed)
+  ;(this as OwnedSocket)[owner].release(SocketError.closed)
 }
 
 const readOn = (connection: NodeConnection): void => connection.readOn()

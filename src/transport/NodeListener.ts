@@ -185,7 +185,10 @@ export const make = (options?: Options): Required<Pick<Transport["Service"], "li
   const listenOn = Effect.fn("Transport.listenOn")(function*(
     address: Exclude<ListenAddress, NetAddress.InetAddress>,
     accept: Accept,
-    options?: { readonly ipv6Only?: boolean }
+    options?: {
+      readonly ipv6Only?: boolean
+      readonly clearFirst?: (remote: NetAddress.InetAddress | undefined) => boolean
+    }
   ) {
     switch (address._tag) {
       case "Tls": {
@@ -194,7 +197,10 @@ export const make = (options?: Options): Required<Pick<Transport["Service"], "li
           (problem) => new ListenError({ address, code: "ECERT", problem })
         )
         const wantsCertificate = address.clientCa !== undefined
-        const adopt = (socket: Net.Socket) => new TlsConnection(socket, { context: context(), wantsCertificate })
+        const adopt = (socket: Net.Socket) => {
+          const clearFirst = options?.clearFirst?.(Handle.remote(socket)) ?? false
+          return new TlsConnection(socket, { context: context(), wantsCertificate, clearFirst })
+        }
         const listener = yield* serveTcp(address, address.address, accept, { adopt, takesHandles: false }, options)
         return { address: { ...address, address: listener.address }, stop: listener.stop }
       }

@@ -77,12 +77,12 @@ export const make = (options?: NodeListener.Options): Transport["Service"] => {
           resume(Effect.fail(new DialError({ reason: dialReasons[code] ?? "Unknown", address, code })))
         }
       }
-      socket.once("connect", () => {
+      connection.connected = () => {
         clearTimeout(timer)
         connection.watcher = undefined
         Handle.tune(socket, keepAliveDelay)
         resume(Effect.succeed(connection))
-      })
+      }
       return Effect.sync(() => {
         clearTimeout(timer)
         socket.destroy()

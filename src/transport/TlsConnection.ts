@@ -2,14 +2,19 @@
  * A connection with TLS on its outside. It is served from its first byte on, so that the time that a handshake takes,
  * and the number of those that are under way, have the limits of sessions.
  */
+import * as Effect from "effect/Effect"
 import type * as Net from "node:net"
 import * as NodeTls from "node:tls"
+import type { Connection, ConnectionError } from "./Connection.ts"
 import { NodeConnection } from "./NodeConnection.ts"
+import * as SocketError from "./SocketError.ts"
 
 export interface Options {
   readonly context: NodeTls.SecureContext
   /** Whether a client has to show a certificate, by an authority that the context knows. */
   readonly wantsCertificate: boolean
+  /** Whether something comes before TLS, in clear: then it begins with `beginTls`. Default: `false`. */
+  readonly clearFirst?: boolean
 }
 
 /** The header of a record, which a client that speaks TLS sends at once (RFC 8446 §5.1). */
@@ -20,28 +25,66 @@ const headerTimeout = 900
 
 const failure = (message: string, code: string): Error => Object.assign(new Error(message), { code })
 
+/** The server's side of TLS, over a socket whose buffer has what was read too early. */
+const secure = (socket: Net.Socket, { context, wantsCertificate }: Options): NodeTls.TLSSocket =>
+  new NodeTls.TLSSocket(socket, {
+    isServer: true,
+    secureContext: context,
+    requestCert: wantsCertificate,
+    rejectUnauthorized: wantsCertificate
+  })
+
 export class TlsConnection extends NodeConnection {
   insecure = true
   peerName: string | undefined = undefined
+  readonly beginTls: Connection["beginTls"]
 
   /** Takes over a socket that was just accepted, and of which nothing was read. */
-  constructor(socket: Net.Socket, { context, wantsCertificate }: Options) {
-    const secured = new NodeTls.TLSSocket(socket, {
-      isServer: true,
-      secureContext: context,
-      requestCert: wantsCertificate,
-      rejectUnauthorized: wantsCertificate
-    })
-    super(secured, true)
+  constructor(socket: Net.Socket, options: Options) {
+    if (options.clearFirst === true) {
+      super(socket, true)
+      this.beginTls = (early) => Effect.suspend(() => this.begin(socket, early, options))
+    } else {
+      const secured = secure(socket, options)
+      super(secured, true)
+      this.beginTls = undefined
+      this.await(secured, socket, options)
+    }
+  }
+
+  /** Has TLS take the place of the socket. Nothing that came in clear is left to be pulled. */
+  private begin(socket: Net.Socket, early: Uint8Array, options: Options): Effect.Effect<void, ConnectionError> {
+    const { pending } = this
+    this.pending = undefined
+    if (socket.destroyed) return Effect.fail(this.failure ?? SocketError.closed)
+    // The next pull tells of the end.
+    if (socket.readableEnded) return Effect.void
+    socket.removeAllListeners("readable")
+    // What came first, last.
+    if (pending !== undefined) socket.unshift(pending)
+    if (early.length > 0) socket.unshift(early)
+    const secured = this.socket = secure(socket, options)
+    secured.on("end", () => this.finished())
+    secured.on("error", (error) => this.release(SocketError.make(error)))
+    secured.on("close", () => this.release(SocketError.closed))
+    secured.on("readable", () => this.readable())
+    this.await(secured, socket, options)
+    return Effect.void
+  }
+
+  /** Sees to what a `tls.Server` would. */
+  private await(secured: NodeTls.TLSSocket, socket: Net.Socket, { wantsCertificate }: Options): void {
     // Neither event is in the types; both come from sockets of `tls.Server` as well.
     secured.on("secure", () => this.secured(secured, wantsCertificate))
     // After the handshake, Node leaves it to a `tls.Server` to end the connection.
     secured.on("_tlsError", (error: Error) => void secured.destroy(error))
     // Whatever becomes of the socket below is told by the one above.
     socket.on("error", () => {})
+    const before = socket.bytesRead - socket.readableLength
     // OpenSSL would wait for the rest.
     const timer = setTimeout(() => {
-      if (socket.bytesRead > 0 && socket.bytesRead < headerSize) secured.destroy(failure("no TLS", "ERR_SSL_NO_RECORD"))
+      const size = socket.bytesRead - before
+      if (size > 0 && size < headerSize) secured.destroy(failure("no TLS", "ERR_SSL_NO_RECORD"))
     }, headerTimeout)
     secured.on("close", () => clearTimeout(timer))
     secured.on("secure", () => clearTimeout(timer))

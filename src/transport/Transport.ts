@@ -78,12 +78,16 @@ export class Transport extends Context.Service<Transport, {
   ) => Effect.Effect<Listener, ListenError, Scope.Scope>
   /**
    * The same for what is more, or other, than a TCP address. Optional: over a transport without it, listening there fails
-   * with `ENOTSUP`. The certificates of a TLS address are looked at first; `ECERT` tells that they won't do.
+   * with `ENOTSUP`. The certificates of a TLS address are looked at first; `ECERT` tells that they won't do. There, what
+   * a client of `clearFirst` says before TLS can be read in clear, until its `beginTls` is called.
    */
   readonly listenOn?: (
     address: Exclude<ListenAddress.ListenAddress, NetAddress.InetAddress>,
     accept: Accept,
-    options?: { readonly ipv6Only?: boolean }
+    options?: {
+      readonly ipv6Only?: boolean
+      readonly clearFirst?: (remote: NetAddress.InetAddress | undefined) => boolean
+    }
   ) => Effect.Effect<Listener<ListenAddress.ListenAddress>, ListenError, Scope.Scope>
   /**
    * Connects to one address, or fails with `TimedOut` when that takes longer than
