@@ -76,9 +76,12 @@ describe("HttpConnectReply", () => {
         const broken = concat(frame.subarray(0, at), noise, frame.subarray(at))
         const whole = codec.decode(broken)
         let ended = codec.decode(broken.subarray(0, 0))
-        for (let size = 1; size <= broken.length && ended._tag === "More"; size++) {
+        // Of a long head some prefixes only, from another first one each time: all of them take minutes in many runs.
+        const step = Math.ceil(broken.length / 64)
+        for (let size = 1 + at % step; size < broken.length && ended._tag === "More"; size += step) {
           ended = codec.decode(broken.subarray(0, size))
         }
+        if (ended._tag === "More") ended = whole
         assert.strictEqual(ended._tag, whole._tag)
         if (ended._tag === "Done" && whole._tag === "Done") assert.strictEqual(ended.size, whole.size)
       }
