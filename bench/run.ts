@@ -68,10 +68,10 @@ const loads = [...Loads.all(whole("idle", options.idle, 9_500)), ...Loads.udp]
 if (groups.some((group) => !loads.some((load) => load.group === group))) refuse(`--only ${options.only}: no such group`)
 
 const node = quote(options.node)
-const [name, command] = options.proxy === undefined
-  ? ["sluice", `${node} ${file("../../dist/cli.js")} serve --listen 127.0.0.1:0`]
-  : [options.proxy.slice(0, options.proxy.indexOf("=")), options.proxy.slice(options.proxy.indexOf("=") + 1)]
-if (name === "") refuse("--proxy must be NAME=COMMAND")
+const [, name = "", command = ""] = /^([^=]+)=(.*\S.*)$/s.exec(
+  options.proxy ?? `sluice=${node} ${file("../../dist/cli.js")} serve --listen 127.0.0.1:0`
+) ??
+  refuse("--proxy must be NAME=COMMAND")
 
 const version = ChildProcess.spawnSync(options.node, ["--version"], { encoding: "utf8" }).stdout?.trim() ??
   refuse(`--node ${options.node} does not run`)

@@ -52,16 +52,16 @@ const run = (command: string, args: ReadonlyArray<string>, input = ""): string =
 
 const warnings = ["-O2", "-Wall", "-Wextra", "-Werror"]
 
-const requireGcc = (): void => {
-  if (ChildProcess.spawnSync("gcc", ["--version"]).status !== 0) {
-    throw new Error("gcc is missing: install the Debian packages gcc and libc6-dev")
-  }
+const compiles = (head: string, flags: ReadonlyArray<string>): boolean => {
+  const source = `${head}\nint main(void) { return 0; }\n`
+  return ChildProcess.spawnSync("gcc", ["-x", "c", "-", ...flags, "-o", "/dev/null"], { input: source }).status === 0
 }
 
-const has = (library: typeof libraries[number]): boolean => {
-  const source = `#include <${library.include}>\nint main(void) { return 0; }\n`
-  const args = ["-x", "c", "-", library.flag, "-o", "/dev/null"]
-  return ChildProcess.spawnSync("gcc", args, { input: source }).status === 0
+/** Whether C can be compiled here: the compiler alone can't, without the library's headers. */
+export const hasGcc = (): boolean => compiles("#include <stdio.h>", [])
+
+const requireGcc = (): void => {
+  if (!hasGcc()) throw new Error("gcc is missing: install the Debian packages gcc and libc6-dev")
 }
 
 /** Builds `mechanisms.c` of the directory `sources` into the directory `out`. Throws when gcc is missing. */
@@ -72,7 +72,7 @@ export const relay = (sources: string, out: string): Relay => {
   const flags = new Array<string>()
   const missing = new Map<string, string>()
   for (const library of libraries) {
-    const present = has(library)
+    const present = compiles(`#include <${library.include}>`, [library.flag])
     flags.push(present ? library.flag : library.without)
     if (!present) missing.set(library.mechanism, `${library.package} isn't installed`)
   }

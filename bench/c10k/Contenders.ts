@@ -96,7 +96,7 @@ export interface Places {
   readonly hev: string | undefined
 }
 
-/** Builds what has to be built and looks for the rest. Throws when gcc is missing. */
+/** Builds what can be built here and looks for the rest. */
 export const find = (places: Places): { present: Array<Contender>; absent: Array<Absent> } => {
   const present = new Array<Contender>()
   const absent = new Array<Absent>()
@@ -115,10 +115,12 @@ export const find = (places: Places): { present: Array<Contender>; absent: Array
     `${node} ${quote(places.sluice)} serve --listen 127.0.0.1:${port}` + (workers > 1 ? ` --workers ${workers}` : "")
   const help = ChildProcess.spawnSync(process.execPath, [places.sluice, "serve", "--help"], { encoding: "utf8" }).stdout
 
-  const relay = Build.relay(places.sources, places.out)
+  const relay = Build.hasGcc() ? Build.relay(places.sources, places.out) : undefined
   for (const name of Build.mechanisms) {
-    const missing = relay.missing.get(name) ?? false
-    add(name, "mechanism", missing, (port) => `${quote(relay.path)} --mechanism ${name} --port ${port}`)
+    const missing = relay === undefined
+      ? "Debian's gcc and libc6-dev aren't installed"
+      : relay.missing.get(name) ?? false
+    add(name, "mechanism", missing, (port) => `${quote(relay?.path ?? "")} --mechanism ${name} --port ${port}`)
   }
   const go = Build.goroutines(places.sources, places.out)
   const noGo = go === undefined && "go isn't installed"

@@ -96,11 +96,28 @@ export const machine = (): Machine => ({
   date: new Date().toISOString().slice(0, 10)
 })
 
-/** The file's content; empty when it isn't there. */
+/** The file's content; nothing when there is none, or it isn't a file. */
 export const read = (path: string): Results => {
-  if (!Fs.existsSync(path)) return {}
+  const there = Fs.statSync(path, { throwIfNoEntry: false })
+  if (there?.isFile() !== true || there.size === 0) return {}
   // Written by `write` alone.
   return JSON.parse(Fs.readFileSync(path, "utf8")) as Results
+}
+
+/** Why results can't be written to a file, in a line; `undefined` when they can. Leaves nothing behind. */
+export const obstacle = (path: string): string | undefined => {
+  try {
+    const there = Fs.statSync(path, { throwIfNoEntry: false })
+    // A device or a pipe: opening it could take for ever.
+    if (there !== undefined && !there.isFile() && !there.isDirectory()) return undefined
+    Fs.closeSync(Fs.openSync(path, there === undefined ? "wx" : "a"))
+    if (there === undefined) Fs.unlinkSync(path)
+    else read(path)
+    return undefined
+  } catch (error) {
+    if (error instanceof SyntaxError) return "has something else than JSON in it; choose another"
+    return `can't be written; choose another (${error instanceof Error ? error.message : String(error)})`
+  }
 }
 
 const rounded = (_: string, value: unknown): unknown => typeof value === "number" ? Number(value.toFixed(4)) : value

@@ -45,6 +45,11 @@ if (options.render) {
   await Page.render(root, Results.read(saved))
   process.exit(0)
 }
+const obstacle = options.json === undefined ? undefined : Results.obstacle(options.json)
+if (obstacle !== undefined) {
+  say(`--json: ${options.json} ${obstacle}`)
+  process.exit(2)
+}
 if (!Proc.available()) refuse("this laboratory reads Linux's /proc/PID/smaps_rollup, which isn't here")
 
 const sources = Path.join(root, "bench/c10k")
@@ -63,6 +68,10 @@ if (unknown.length > 0) refuse(`--only: no contender is called ${unknown.join(",
 const wanted = ({ name }: { readonly name: string }): boolean => options.only?.includes(name) ?? true
 const skipped = absent.filter(wanted)
 for (const { name, why } of skipped) say(`${name}: skipped, ${why}`)
+if (!options.peers && !Build.hasGcc()) {
+  say("the ladder's load is written in C: install the Debian packages gcc and libc6-dev, or measure the --peers")
+  process.exit(2)
+}
 
 const pin = Children.pin(Os.cpus().length)
 const words = process.argv.slice(2).filter((word) => word !== "--write")
@@ -92,15 +101,20 @@ const lost = (results: Results.Ladder): boolean =>
       (name === "sluice-2" && limit !== undefined))
   )
 
-const results: Results.Results = options.peers ? { peers: await peers() } : { ladder: await ladder() }
-if (results.ladder !== undefined) {
-  process.stdout.write(`${Tables.ladder(results.ladder)}\n${Tables.workers(results.ladder)}`)
-  if (lost(results.ladder)) process.exitCode = 1
-}
-if (results.peers !== undefined) process.stdout.write(Tables.peers(results.peers))
-if (options.json !== undefined) Results.write(options.json, results)
-if (options.write) {
-  Results.write(saved, results)
-  await Page.render(root, Results.read(saved))
+try {
+  const results: Results.Results = options.peers ? { peers: await peers() } : { ladder: await ladder() }
+  if (results.ladder !== undefined) {
+    process.stdout.write(`${Tables.ladder(results.ladder)}\n${Tables.workers(results.ladder)}`)
+    if (lost(results.ladder)) process.exitCode = 1
+  }
+  if (results.peers !== undefined) process.stdout.write(Tables.peers(results.peers))
+  if (options.json !== undefined) Results.write(options.json, results)
+  if (options.write) {
+    Results.write(saved, results)
+    await Page.render(root, Results.read(saved))
+  }
+} catch (error) {
+  say(error instanceof Error ? error.message : String(error))
+  process.exitCode = 1
 }
 process.exit()

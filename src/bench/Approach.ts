@@ -18,6 +18,9 @@ import { Tunnel } from "./Tunnel.ts"
 /** Addresses of 127.0.0.0/8 are all there without being set up on Linux only. */
 const spreads = (address: string): boolean => process.platform === "linux" && address.startsWith("127.")
 
+/** Where a server listens that listens everywhere. */
+const reachable = (address: string): string => address === "0.0.0.0" ? "127.0.0.1" : address === "::" ? "::1" : address
+
 const isOfThisMachine = (address: string): boolean =>
   NetAddress.isLoopback(NetAddress.ipFromStringUnsafe(address)) ||
   Object.values(Os.networkInterfaces()).some((all) => all?.some((one) => one.address === address))
@@ -26,30 +29,41 @@ const isOfThisMachine = (address: string): boolean =>
 export const find = Effect.fn("Approach.find")(function*({ proxy, target }: Plan) {
   const url = ProxyUrl.format(proxy)
   const { credentials, protocol, address: { host, port } } = proxy
-  const { address } = NetAddress.isIpAddress(host)
+  const { address: found } = NetAddress.isIpAddress(host)
     ? { address: NetAddress.formatIp(host) }
     : yield* Effect.tryPromise({
       try: () => lookup(host),
       catch: () => failed(`${url}: the host's name has no address; correct it, or give an address`)
     })
+  const address = reachable(found)
   if (target === undefined && !isOfThisMachine(address)) {
     return yield* unusable(
       `${url}: is another machine, which can't reach a target on this one's loopback; ` +
         "name a target that it can reach, --target HOST:PORT"
     )
   }
-  const found: Proxy = {
+  const way: Proxy = {
     protocol,
     host: address,
     port,
     spread: spreads(address),
     ...credentials !== undefined && { user: credentials.user, password: Redacted.value(credentials.password) }
   }
-  return found
+  return way
 })
 
-const explain = (kind: string, { proxy }: Plan, target: string): string => {
+/** The first line of an answer that no proxy gives; empty when nothing has come. */
+const firstLine = (tunnel: Tunnel | undefined): string => {
+  const [line = ""] = Buffer.from(tunnel?.heard ?? []).toString("latin1").split(/\r?\n/, 1)
+  return line.slice(0, 80)
+}
+
+const explain = (kind: string, { proxy }: Plan, target: string, heard: string): string => {
   const login = "write USER:PASSWORD@ before the host"
+  const wanted = proxy.protocol === "http" ? "an HTTP proxy" : "SOCKS5"
+  if (heard !== "" && [Failure.badAnswer, Failure.closedEarly, Failure.timeout].includes(kind)) {
+    return `does not answer as ${wanted}, but with ${JSON.stringify(heard)}`
+  }
   switch (kind) {
     case "refused":
       return "connection refused; is the proxy running?"
@@ -60,7 +74,7 @@ const explain = (kind: string, { proxy }: Plan, target: string): string => {
     case Failure.loginRefused:
       return "refuses the user name and password"
     case Failure.badAnswer:
-      return `does not answer as ${proxy.protocol === "http" ? "an HTTP proxy" : "SOCKS5"}`
+      return `does not answer as ${wanted}`
     case Failure.closedEarly:
       return "closes the connection"
     case Failure.timeout:
@@ -77,17 +91,19 @@ export const probe = (plan: Plan, proxy: Proxy, target: string): Effect.Effect<v
   const echoes = plan.mode !== "bulk" || plan.target === undefined
   const url = ProxyUrl.format(plan.proxy)
   let isOpen = false
+  let tried: Tunnel | undefined
   const failure = (kind: string): BenchError =>
     failed(
       isOpen && plan.target !== undefined
         ? `--target: ${target} does not echo (${kind}); --mode ${plan.mode} needs an echo service, port 7 by RFC 862`
-        : `${url}: ${explain(kind, plan, target)}`
+        : `${url}: ${explain(kind, plan, target, firstLine(tried))}`
     )
   return Effect.callback<void, BenchError>((resume) => {
     const tunnel = new Tunnel(
       { ...proxy, negotiation },
       Result.getOrThrow(negotiation.request(Host.hostPortFromStringUnsafe(target)))
     )
+    tried = tunnel
     const done = (): void => {
       tunnel.close()
       resume(Effect.void)

@@ -1,11 +1,11 @@
 /** A run from its first process to its report. */
 import * as Effect from "effect/Effect"
 import * as Approach from "./Approach.ts"
-import { type BenchError, unusable } from "./BenchError.ts"
+import { type BenchError, failed, unusable } from "./BenchError.ts"
 import * as Capacity from "./Capacity.ts"
 import * as Crew from "./Crew.ts"
 import * as Failure from "./Failure.ts"
-import type { Outcome, Proxy } from "./Message.ts"
+import type { Outcome } from "./Message.ts"
 import * as Observer from "./Observer.ts"
 import * as Plan from "./Plan.ts"
 import * as Proc from "./Proc.ts"
@@ -39,36 +39,60 @@ const checkProcess = Effect.fnUntraced(function*({ connections, pid }: Plan.Plan
   if (process.platform !== "linux") {
     return yield* unusable("--pid: reads /proc, which only Linux has; leave it out to measure all else")
   }
-  const tree = Proc.tree(pid)
-  if (tree.length === 0) return yield* unusable(`--pid: no process ${pid}; give the proxy's, or leave it out`)
+  if (Proc.startedAt(pid) === undefined) {
+    return yield* unusable(`--pid: no process ${pid}; give the proxy's, or leave it out`)
+  }
   if (Proc.pssKiB(pid) === undefined) {
     yield* watch.note(`--pid: the memory of ${pid} can't be read; run as the same user or as root to have it`)
   }
-  const shortage = Capacity.shortage(connections, tree.map(Proc.openFilesLimit))
+  const shortage = Capacity.shortage(connections, Proc.tree(pid).map(Proc.openFilesLimit))
   if (shortage !== undefined) yield* watch.note(shortage)
 })
 
 const readings = (moments: ReadonlyArray<Report.Moment>): ReadonlyArray<number> =>
   moments.flatMap(({ pssKiB }) => pssKiB ?? [])
 
-const measure = Effect.fnUntraced(function*(plan: Plan.Plan, watch: Watch, proxy: Proxy, count: Capacity.Processes) {
-  const { connections, duration, mode, pid, rate, warmUp } = plan
+/** A signal to the whole group may end a process that has only begun, and be noticed here after that. */
+const signalMillis = 100
+
+/** Work of which nothing is to be reported. When it is ended early, that is the only thing to say. */
+const unlessEndedFirst = ({ until }: Watch) => {
+  const ended = Effect.andThen(until, Effect.fail(failed("ended before anything was measured")))
+  return <A, E, R>(work: Effect.Effect<A, E, R>): Effect.Effect<A, E | BenchError, R> =>
+    Effect.raceFirst(
+      ended,
+      Effect.catch(work, (error) => Effect.andThen(Effect.sleep(signalMillis), Effect.fail(error)))
+    )
+}
+
+/** Finds the proxy, starts the crew and tries the way. */
+const prepare = Effect.fnUntraced(function*(plan: Plan.Plan, count: Capacity.Processes) {
+  const proxy = yield* Approach.find(plan)
   const crew = yield* Crew.make(plan, proxy, count)
   yield* Approach.probe(plan, proxy, crew.targets("rate")[0] ?? "")
+  return crew
+})
+
+const measure = Effect.fnUntraced(function*(plan: Plan.Plan, watch: Watch, count: Capacity.Processes) {
+  const { connections, duration, mode, pid, rate, warmUp } = plan
+  const preparing = unlessEndedFirst(watch)
+  const crew = yield* preparing(prepare(plan, count))
+  const beforehand = <A, E>(work: Effect.Effect<A, E>) => preparing(Effect.raceFirst(work, crew.lost))
   /** Whether it was to be ended early. */
   const unlessEnded = <E>(work: Effect.Effect<unknown, E>): Effect.Effect<boolean, E | BenchError> =>
     Effect.raceAllFirst([Effect.as(watch.until, true), Effect.as(work, false), crew.lost])
   const cpu = Effect.sync(() => pid === undefined ? 0 : Proc.cpuSeconds(pid))
+  const startedAt = pid === undefined ? undefined : Proc.startedAt(pid)
 
   // A heap that never served anyone grows with the first connections, whatever is done with them: no price of theirs.
   // But one that is full of what many have left behind would take in the next ones for nothing: so not too many.
   const warmed: Array<Outcome> = []
   if (mode === "idle" && warmUp > 0) {
-    yield* crew.load({ mode: "rate", connections: Math.min(connections, warmConnections), rate: warmRate })
+    yield* beforehand(crew.load({ mode: "rate", connections: Math.min(connections, warmConnections), rate: warmRate }))
     yield* crew.go
-    yield* unlessEnded(Effect.sleep(warmUp))
-    warmed.push(...yield* crew.stop)
-    yield* unlessEnded(Effect.sleep(settleMillis))
+    yield* beforehand(Effect.sleep(warmUp))
+    warmed.push(...yield* beforehand(crew.stop))
+    yield* beforehand(Effect.sleep(settleMillis))
   }
 
   const pssBefore = pid === undefined ? undefined : Proc.pssKiB(pid)
@@ -80,13 +104,15 @@ const measure = Effect.fnUntraced(function*(plan: Plan.Plan, watch: Watch, proxy
   })
   let from = yield* now
   let cpuFrom = yield* cpu
-  let endedEarly = yield* unlessEnded(crew.load({ mode, connections, ...rate !== undefined && { rate } }))
+  const load = crew.load({ mode, connections, ...rate !== undefined && { rate } })
+  // Opening idle connections is what is measured, and part of the way to all else.
+  let endedEarly = mode === "idle" ? yield* unlessEnded(load) : yield* Effect.as(beforehand(load), false)
   const openedAt = yield* now
   const cpuOpened = yield* cpu
   yield* crew.go
   if (mode !== "idle") {
     observer.enter("warming up")
-    endedEarly = endedEarly || (yield* unlessEnded(Effect.sleep(warmUp)))
+    yield* beforehand(Effect.sleep(warmUp))
     yield* crew.mark
     from = yield* now
     cpuFrom = yield* cpu
@@ -99,6 +125,7 @@ const measure = Effect.fnUntraced(function*(plan: Plan.Plan, watch: Watch, proxy
   const window: Summary.Window = mode === "idle"
     ? { from, cpuFrom, to: openedAt, cpuTo: cpuOpened }
     : { from, cpuFrom, to: stopped, cpuTo: yield* cpu }
+  const isLost = pid !== undefined && Proc.startedAt(pid) !== startedAt
   observer.enter("ending")
   const moments = observer.moments.slice()
   const outcomes = yield* crew.stop
@@ -106,6 +133,7 @@ const measure = Effect.fnUntraced(function*(plan: Plan.Plan, watch: Watch, proxy
   const seconds = Summary.secondsOf(window)
   const work = outcomes.reduce((sum, { bytes, units }) => sum + (mode === "bulk" ? bytes : units), 0)
   const cost = Summary.cost(plan, window, work, {
+    isLost,
     before: pssBefore,
     peak: Math.max(...readings(moments)),
     held: Math.min(...readings(moments.slice(held)))
@@ -139,6 +167,5 @@ export const run = Effect.fn("Bench.run")(function*(plan: Plan.Plan, watch: Watc
   yield* checkProcess(plan, watch)
   const capacity = Capacity.processes({ ...plan, openFiles: Proc.openFilesLimit("self") })
   const count = yield* Effect.mapError(Effect.fromResult(capacity), unusable)
-  const proxy = yield* Approach.find(plan)
-  return yield* Effect.scoped(measure(plan, watch, proxy, count))
+  return yield* Effect.scoped(measure(plan, watch, count))
 })

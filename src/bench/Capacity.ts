@@ -43,7 +43,9 @@ export const shortage = (connections: number, limits: ReadonlyArray<number>): st
   const room = Math.floor(limits.reduce((sum, limit) => sum + limit, 0) / 2)
   return room >= connections
     ? undefined
-    : `the proxy's open-files limits have room for ${room} of ${connections} connections, at two descriptors each`
+    : `the proxy's open-files limits have room for ${room} of ${connections} connection${
+      connections === 1 ? "" : "s"
+    }, at two descriptors each`
 }
 
 /** Splits a number into parts that differ by 1 at most. */

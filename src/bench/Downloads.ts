@@ -1,13 +1,12 @@
 /** `--mode bulk`: connections over which the target sends as fast as it can. */
 import * as Failure from "./Failure.ts"
-import type { Driver, Load } from "./Load.ts"
+import { type Driver, graceMillis, type Load } from "./Load.ts"
 import * as Pattern from "./Pattern.ts"
 import type { Tunnel } from "./Tunnel.ts"
 
 interface Stream {
   readonly tunnel: Tunnel
   readonly number: number
-  since: number
   received: number
 }
 
@@ -19,7 +18,7 @@ export const make = (load: Load): Driver => {
     const { number, received, tunnel } = stream
     if (checked && !chunk.equals(Pattern.at(number, received, chunk.length))) return tunnel.fail(Failure.wrongBytes)
     const now = performance.now()
-    if (received === 0 && stream.since > 0) load.echo.record(now - stream.since)
+    if (received === 0 && tunnel.timedSince !== 0) load.answered(tunnel, now)
     stream.received += chunk.length
     load.bytes += chunk.length
     tunnel.waitingSince = now
@@ -28,24 +27,43 @@ export const make = (load: Load): Driver => {
   return {
     open: (ready) =>
       load.openAll((tunnel, number, opened) => {
-        const stream: Stream = { tunnel, number: number & 255, since: 0, received: 0 }
+        const stream: Stream = { tunnel, number: number & 255, received: 0 }
         streams.push(stream)
         tunnel.onData = (chunk) => receive(stream, chunk)
         opened()
       }, ready),
     go: () => {
-      const now = performance.now()
       for (const stream of streams) {
         // One that was lost since ignores this.
-        stream.tunnel.waitingSince = now
-        stream.since = now
+        load.expect(stream.tunnel)
         // Our own source begins when it is told which stream it is; any other begins by itself.
         if (checked) stream.tunnel.write(Buffer.of(stream.number))
       }
     },
     stop: (done) => {
-      for (const { tunnel } of streams) load.hangUp(tunnel)
-      done()
+      // One that has been silent for long is to show that it still runs.
+      const latest = performance.now() - graceMillis
+      const silent = new Set<Tunnel>()
+      for (const { tunnel } of streams) {
+        if (tunnel.waitingSince === 0 || tunnel.waitingSince >= latest) load.hangUp(tunnel)
+        else silent.add(tunnel)
+      }
+      const settle = (tunnel: Tunnel): void => {
+        silent.delete(tunnel)
+        if (silent.size === 0) done()
+      }
+      if (silent.size === 0) return done()
+      for (const tunnel of silent) {
+        tunnel.onData = () => {
+          load.hangUp(tunnel)
+          settle(tunnel)
+        }
+        const lost = tunnel.onFailure
+        tunnel.onFailure = (kind) => {
+          lost(kind)
+          settle(tunnel)
+        }
+      }
     }
   }
 }

@@ -2,6 +2,8 @@
 import type { NegotiationError } from "../client/ProxyError.ts"
 
 export const timeout = "timeout"
+/** The work was over, and the answer had still not come. */
+export const unanswered = "unanswered at the end"
 export const wrongBytes = "wrong bytes"
 export const closedEarly = "closed early"
 export const badAnswer = "bad answer"

@@ -1,7 +1,7 @@
 /** Numbers as people read them. */
 import * as Failure from "./Failure.ts"
 import * as Plan from "./Plan.ts"
-import type { Report } from "./Report.ts"
+import type { Cost, Report } from "./Report.ts"
 
 /** Three significant digits, and a comma between thousands: `0.42`, `12.3`, `2,013`. */
 export const number = (value: number): string => {
@@ -13,20 +13,49 @@ export const count = (value: number): string => Math.round(value).toLocaleString
 
 export const mebibytes = (kib: number): string => `${number(kib / 1_024)} MiB`
 
-const processes = (count: number): string => count === 1 ? "1 process" : `${count} processes`
+/** `1 process`, `2,013 processes`. */
+export const counted = (amount: number, one: string, many: string): string =>
+  `${count(amount)} ${amount === 1 ? one : many}`
+
+const processes = (amount: number): string => counted(amount, "process", "processes")
+
+const connectionsOf = (amount: number): string => counted(amount, "connection", "connections")
+
+/** A name and what there is to say of it. */
+export type Line = readonly [name: string, value: string]
+
+/** The lines on what the proxy's processes took. */
+const costLines = (cost: Cost, mode: Report["mode"]): ReadonlyArray<Line> => {
+  const { cores, cpuPerUnit, cpuSeconds, pid, pssBeforeKiB, pssPeakKiB, pssPerConnectionKiB } = cost
+  const price = cpuPerUnit === undefined
+    ? ""
+    : cpuPerUnit > 0
+    ? `, ${number(cpuPerUnit)} ${mode === "bulk" ? "s" : "µs"} a ${Plan.unit[mode].one}`
+    : `, too little a ${Plan.unit[mode].one} to be measured`
+  const cpu = cpuSeconds === undefined || cores === undefined
+    ? `unknown: process ${pid} ended before the run did`
+    : `${number(cpuSeconds)} s, ${number(cores)} cores${price} (PID ${pid}, ${processes(cost.processes)})`
+  if (pssBeforeKiB === undefined || pssPeakKiB === undefined) return [["CPU", cpu]]
+  const each = pssPerConnectionKiB === undefined
+    ? ""
+    : pssPerConnectionKiB > 0
+    ? `, ${number(pssPerConnectionKiB)} KiB a connection`
+    : ", too little a connection to be measured"
+  return [
+    ["CPU", cpu],
+    ["memory", `${mebibytes(pssBeforeKiB)} before, ${mebibytes(pssPeakKiB)} at most${each} (PSS)`]
+  ]
+}
 
 /** Work a second: `2,013 connections/s`, `812 MB/s`. */
 export const rate = (mode: Report["mode"], perSecond: number): string =>
   mode === "bulk" ? `${number(perSecond / 1e6)} MB/s` : `${number(perSecond)} ${Plan.unit[mode].many}/s`
 
-/** A name and what there is to say of it. */
-export type Line = readonly [name: string, value: string]
-
 /** All of a report but its times, line by line. */
 export const lines = (report: Report): ReadonlyArray<Line> => {
   const { askedPerSecond, connections, cost, errors, generators, mode, opened, seconds, work, workPerSecond } = report
   const { many, one } = Plan.unit[mode]
-  const amount = mode === "bulk" ? `${number(work / 1e9)} GB` : `${count(work)} ${many}`
+  const amount = mode === "bulk" ? `${number(work / 1e9)} GB` : counted(work, one, many)
   const asked = askedPerSecond === undefined || mode === "idle" || mode === "bulk"
     ? ""
     : ` of the ${count(askedPerSecond)} asked for`
@@ -35,8 +64,8 @@ export const lines = (report: Report): ReadonlyArray<Line> => {
     [
       "load",
       mode === "rate"
-        ? `${mode}: ${count(connections)} connections at a time, ${count(opened)} opened`
-        : `${mode}: ${count(opened)} of ${count(connections)} connections opened`
+        ? `${mode}: ${connectionsOf(connections)} at a time, ${count(opened)} opened`
+        : `${mode}: ${count(opened)} of ${connectionsOf(connections)} opened`
     ],
     [
       "work",
@@ -46,18 +75,7 @@ export const lines = (report: Report): ReadonlyArray<Line> => {
     ],
     ["errors", Failure.total(errors) === 0 ? "none" : Failure.format(errors)]
   ]
-  if (cost !== undefined) {
-    const { cores, cpuPerUnit, cpuSeconds, pid, pssBeforeKiB, pssPeakKiB, pssPerConnectionKiB } = cost
-    const price = cpuPerUnit === undefined ? "" : `, ${number(cpuPerUnit)} ${mode === "bulk" ? "s" : "µs"} a ${one}`
-    found.push([
-      "CPU",
-      `${number(cpuSeconds)} s, ${number(cores)} cores${price} (PID ${pid}, ${processes(cost.processes)})`
-    ])
-    if (pssBeforeKiB !== undefined && pssPeakKiB !== undefined) {
-      const each = pssPerConnectionKiB === undefined ? "" : `, ${number(pssPerConnectionKiB)} KiB a connection`
-      found.push(["memory", `${mebibytes(pssBeforeKiB)} before, ${mebibytes(pssPeakKiB)} at most${each} (PSS)`])
-    }
-  }
+  if (cost !== undefined) found.push(...costLines(cost, mode))
   const slow = generators.busiestCores > 0.9 ? "; the load is what limits: try more --generators" : ""
   found.push([
     "generators",

@@ -19,8 +19,8 @@ const drivers: Readonly<Record<Mode, (load: Load) => Driver>> = {
 }
 
 const statsMillis = 50
-/** What is under way when the work ends may take this long to end too. */
-const stopMillis = 2_000
+/** What is under way when the work ends may end too, as long as nothing else is heard of the proxy for no longer. */
+const quietMillis = 2_000
 
 const negotiationWith = ({ host, password, port, protocol, user }: Proxy): Negotiation.Negotiation =>
   Negotiation.make({
@@ -68,14 +68,22 @@ export const run = (
     const done = (): void => {
       if (isDone) return
       isDone = true
-      clearTimeout(late)
+      clearInterval(late)
       clearInterval(stats)
+      load.giveUp()
       const { errors, opened } = load
       load.end()
       const times = { setup: load.setup.encode(), echo: load.echo.encode() }
       answer({ _tag: "Done", outcome: { ...since, ...times, opened, errors } })
     }
-    const late = setTimeout(done, job.mode === "idle" ? job.patience + stopMillis : stopMillis)
+    const patience = job.mode === "idle" ? job.patience + quietMillis : quietMillis
+    let heard = { progress: load.progress, at: performance.now() }
+    const late = setInterval(() => {
+      const { progress } = load
+      const now = performance.now()
+      if (progress !== heard.progress) heard = { progress, at: now }
+      else if (now - heard.at >= patience) done()
+    }, statsMillis)
     driver.stop(done)
   }
 

@@ -11,15 +11,13 @@ export const make = (load: Load): Driver => {
 
   /** Sends a byte; what comes back is the same byte, once. */
   const exchange = (tunnel: Tunnel, byte: number, answered: () => void): void => {
-    const sent = performance.now()
     tunnel.onData = (chunk) => {
       if (chunk.length !== 1 || chunk[0] !== byte) return tunnel.fail(Failure.wrongBytes)
-      load.echo.record(performance.now() - sent)
-      tunnel.waitingSince = 0
+      load.answered(tunnel, performance.now())
       tunnel.onData = () => tunnel.fail(Failure.wrongBytes)
       answered()
     }
-    tunnel.waitingSince = sent
+    load.expect(tunnel)
     tunnel.write(Buffer.of(byte))
   }
 
@@ -59,6 +57,8 @@ export const make = (load: Load): Driver => {
         tunnel.onFailure = (kind) => {
           lost(kind)
           settle()
+          // There is nobody left to spare, and all are to be counted.
+          if (kind === Failure.timeout) { while (waiting.length > 0) one() }
         }
         exchange(tunnel, waiting.length & 255, settle)
       }

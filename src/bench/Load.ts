@@ -40,6 +40,10 @@ const opening = 128
 const hopeless = 100
 
 const sweepMillis = 100
+
+/** Milliseconds that something may have waited when the work ends without being missed then. */
+export const graceMillis = 1_000
+
 const nothing = new Uint8Array()
 
 export class Load {
@@ -69,12 +73,7 @@ export class Load {
     this.job = job
     this.#route = route
     this.#requests = requests
-    this.#sweep = setInterval(() => {
-      const latest = performance.now() - job.patience
-      for (const tunnel of this.#tunnels) {
-        if (tunnel.waitingSince !== 0 && tunnel.waitingSince < latest) tunnel.fail(Failure.timeout)
-      }
-    }, sweepMillis)
+    this.#sweep = setInterval(() => this.#failThose(performance.now() - job.patience, Failure.timeout), sweepMillis)
   }
 
   /**
@@ -97,8 +96,36 @@ export class Load {
       if (isOpen) this.open--
       this.#tunnels.delete(tunnel)
       Failure.add(this.errors, kind)
+      if (kind === Failure.timeout || kind === Failure.unanswered) this.#recordWait(tunnel, isOpen, since)
       lost(tunnel)
     }
+  }
+
+  /** Waits for an answer of the target, whose time counts from `since` on when that was due earlier. */
+  expect(tunnel: Tunnel, since = 0): void {
+    const now = performance.now()
+    tunnel.waitingSince = now
+    tunnel.timedSince = since || now
+  }
+
+  /** The answer has come. */
+  answered(tunnel: Tunnel, now: number): void {
+    this.echo.record(now - tunnel.timedSince)
+    tunnel.waitingSince = 0
+    tunnel.timedSince = 0
+  }
+
+  #failThose(waitingBefore: number, kind: string): void {
+    for (const tunnel of this.#tunnels) {
+      if (tunnel.waitingSince !== 0 && tunnel.waitingSince < waitingBefore) tunnel.fail(kind)
+    }
+  }
+
+  /** An answer that has not come took this long at least: without it, a proxy that hangs would have the best times. */
+  #recordWait(tunnel: Tunnel, isOpen: boolean, since: number): void {
+    const now = performance.now()
+    if (!isOpen) this.setup.record(now - (since || tunnel.dialledAt))
+    else if (tunnel.timedSince !== 0) this.echo.record(now - tunnel.timedSince)
   }
 
   /** Closes an open connection that has done its work. */
@@ -142,6 +169,16 @@ export class Load {
   /** Opens no further ones. */
   close(): void {
     this.#closing = true
+  }
+
+  /** What has come so far, of any kind: while this grows, the proxy is at work. */
+  get progress(): number {
+    return this.opened + this.units + this.bytes + this.echo.count
+  }
+
+  /** Counts what still waits, and not just since a moment ago, as failed. */
+  giveUp(): void {
+    this.#failThose(performance.now() - graceMillis, Failure.unanswered)
   }
 
   /** Closes everything. */

@@ -28,6 +28,13 @@ export const stat = (pid: number): ReadonlyArray<string> => {
   return text === "" ? [] : text.slice(text.lastIndexOf(")") + 2).split(" ")
 }
 
+/** When a process was started, in ticks since the boot: no other of its number has the same. `undefined` once it ended. */
+export const startedAt = (pid: number): string | undefined => {
+  const fields = stat(pid)
+  // One that its parent has not noticed the end of is a zombie.
+  return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19]
+}
+
 /** `pid` and its descendants; empty when it doesn't run. */
 export const tree = (pid: number): ReadonlyArray<number> => {
   const found: Array<number> = []

@@ -10,5 +10,5 @@ export const line = ({ mode }: Plan, { errors, open, perSecond, phase, pssKiB, s
     `${Format.count(open)} open`,
     Format.rate(mode, perSecond),
     ...pssKiB === undefined ? [] : [Format.mebibytes(pssKiB)],
-    errors === 0 ? "no errors" : `${Format.count(errors)} errors`
+    errors === 0 ? "no errors" : Format.counted(errors, "error", "errors")
   ].join(" · ")

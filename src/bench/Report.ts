@@ -31,18 +31,18 @@ export type Moment = typeof Moment.Type
 /** What the processes of `--pid` took. */
 export const Cost = Schema.Struct({
   pid: Schema.Int,
-  /** The process and its descendants, at the end. */
+  /** The process and its descendants, at the end; 0 when it ended before the run did: then it has no price. */
   processes: Count,
   /** In the measured window. */
-  cpuSeconds: Schema.Finite,
+  cpuSeconds: Schema.optionalKey(Schema.Finite),
   /** Cores that were busy in it, on average. */
-  cores: Schema.Finite,
+  cores: Schema.optionalKey(Schema.Finite),
   /** CPU of one unit of work: µs, or seconds for a GB. Absent when no work was done. */
   cpuPerUnit: Schema.optionalKey(Schema.Finite),
   /** Proportional set size before the first connection, and the highest that was seen. Absent when it may not be read. */
   pssBeforeKiB: Schema.optionalKey(Schema.Finite),
   pssPeakKiB: Schema.optionalKey(Schema.Finite),
-  /** What each connection held added, by the lowest reading. Only of `idle`. */
+  /** What each connection held added, by the lowest reading; of few connections it may be noise, and negative. Only of `idle`. */
   pssPerConnectionKiB: Schema.optionalKey(Schema.Finite)
 })
 export type Cost = typeof Cost.Type

@@ -14,7 +14,6 @@ interface Peer {
   /** What of its message is back; `size` when nothing is under way. */
   back: number
   message: Buffer
-  since: number
 }
 
 export const make = (load: Load): Driver => {
@@ -28,9 +27,8 @@ export const make = (load: Load): Driver => {
   const shoot = (peer: Peer, due: number): void => {
     peer.message = Pattern.at(peer.number, size * peer.trips++, size)
     peer.back = 0
-    peer.since = due
     underWay++
-    peer.tunnel.waitingSince = performance.now()
+    load.expect(peer.tunnel, due)
     peer.tunnel.write(peer.message)
   }
 
@@ -47,15 +45,14 @@ export const make = (load: Load): Driver => {
     peer.back = end
     if (end < size) return
     const now = performance.now()
-    load.echo.record(now - peer.since)
+    load.answered(peer.tunnel, now)
     load.units++
-    peer.tunnel.waitingSince = 0
     settle()
     if (working && rate === undefined) shoot(peer, now)
   }
 
   const add = (tunnel: Tunnel, number: number): void => {
-    const peer: Peer = { tunnel, number, trips: 0, back: size, message: Buffer.alloc(0), since: 0 }
+    const peer: Peer = { tunnel, number, trips: 0, back: size, message: Buffer.alloc(0) }
     peers.push(peer)
     tunnel.onData = (chunk) => receive(peer, chunk)
     const lost = tunnel.onFailure

@@ -31,8 +31,11 @@ export interface Window {
 
 export const secondsOf = ({ from, to }: Window): number => (to - from) / 1_000
 
-/** Proportional set sizes in KiB. Without a reading, `before` is undefined and the others are infinite. */
-export interface Memory {
+/** What was seen of the proxy's processes: sizes are proportional set sizes in KiB. */
+export interface Seen {
+  /** Whether the process that was named has ended, and with it all that could be known of its CPU. */
+  readonly isLost: boolean
+  /** Without a reading, undefined, and the others infinite. */
   readonly before: number | undefined
   readonly peak: number
   /** The lowest while all connections were open. */
@@ -44,9 +47,11 @@ export const cost = (
   { mode, pid }: Plan,
   window: Window,
   work: number,
-  { before, held, peak }: Memory
+  { before, held, isLost, peak }: Seen
 ): Report.Cost | undefined => {
   if (pid === undefined) return undefined
+  const memory = before === undefined ? {} : { pssBeforeKiB: before, pssPeakKiB: Math.max(before, peak) }
+  if (isLost) return { pid, processes: 0, ...memory }
   const seconds = secondsOf(window)
   const cpuSeconds = Math.max(0, window.cpuTo - window.cpuFrom)
   const perUnit = mode === "bulk" ? cpuSeconds / (work / 1e9) : cpuSeconds / work * 1e6
@@ -56,7 +61,7 @@ export const cost = (
     cpuSeconds,
     cores: seconds > 0 ? cpuSeconds / seconds : 0,
     ...work > 0 && { cpuPerUnit: perUnit },
-    ...before !== undefined && { pssBeforeKiB: before, pssPeakKiB: Math.max(before, peak) },
+    ...memory,
     ...before !== undefined && mode === "idle" && work > 0 && Number.isFinite(held) &&
       { pssPerConnectionKiB: (held - before) / work }
   }

@@ -34,6 +34,8 @@ export class Tunnel {
   onFailure: (kind: string) => void = () => {}
   /** Since when something is waited for, by `performance.now()`; 0 when nothing is. */
   waitingSince: number
+  /** From when on the time of the target's answer counts, by the same clock; 0 when no answer is timed. */
+  timedSince = 0
   readonly dialledAt: number
   readonly #socket: Net.Socket
   #stage: Negotiation.Stage | "connect" | "open" = "connect"
@@ -90,6 +92,11 @@ export class Tunnel {
     this.waitingSince = 0
     this.onOpen()
     if (early.length > 0 && !this.#over) this.onData(early)
+  }
+
+  /** What came of an answer that is not complete. */
+  get heard(): Uint8Array {
+    return this.#head
   }
 
   write(bytes: Uint8Array): void {

@@ -27,15 +27,14 @@ export const make = (load: Load): Driver => {
     load.dial(
       (tunnel) => {
         const byte = number++ & 255
-        const sent = performance.now()
         tunnel.onData = (chunk) => {
           if (chunk.length !== 1 || chunk[0] !== byte) return tunnel.fail(Failure.wrongBytes)
-          load.echo.record(performance.now() - sent)
+          load.answered(tunnel, performance.now())
           load.units++
           load.hangUp(tunnel)
           finish(true)
         }
-        tunnel.waitingSince = sent
+        load.expect(tunnel)
         tunnel.write(Buffer.of(byte))
       },
       () => finish(false),

@@ -34,5 +34,7 @@ process.on("message", (message) => {
   last = last.then(() => obey(message as Order))
 })
 process.once("disconnect", () => process.exit(0))
-// Ctrl-C reaches the whole group of a terminal; the parent decides what it means.
-process.on("SIGINT", () => {})
+// It may have come before anyone listened.
+if (!process.connected) process.exit(0)
+// Terminals, and those who supervise, tell the whole group; the parent decides what it means.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => {})

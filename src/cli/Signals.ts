@@ -20,14 +20,20 @@ const listen = <Name extends NodeJS.Signals>(names: ReadonlyArray<Name>, listene
   )
 }
 
+/** `timeout` tells its child, and then the whole group, the child among it: what comes so soon is no second signal. */
+const repeatMillis = 50
+
 /**
  * From here until the scope closes, the first signal completes the effect that
  * is returned, and a second one ends the process at once with 128 + its number.
  */
 export const termination = Effect.gen(function*() {
   const first = yield* Deferred.make<Termination>()
+  let asked: { readonly signal: Termination; readonly at: number } | undefined
   const onSignal = (signal: Termination) => {
-    if (!Deferred.doneUnsafe(first, Effect.succeed(signal))) process.exit(128 + os.constants.signals[signal])
+    const now = performance.now()
+    if (Deferred.doneUnsafe(first, Effect.succeed(signal))) asked = { signal, at: now }
+    else if (signal !== asked?.signal || now - asked.at > repeatMillis) process.exit(128 + os.constants.signals[signal])
   }
   yield* listen(signals, onSignal)
   return Deferred.await(first)

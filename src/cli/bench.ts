@@ -4,7 +4,6 @@ import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Config from "effect/Config"
-import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Host from "effect/net/Host"
@@ -13,14 +12,13 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
-import { access, constants, writeFile } from "node:fs/promises"
-import { dirname } from "node:path"
+import { access, constants, open, stat, unlink, writeFile } from "node:fs/promises"
 import type { BenchError } from "../bench/BenchError.ts"
 import type { Mode } from "../bench/Load.ts"
 import type { Plan } from "../bench/Plan.ts"
 import { quote } from "../config/Escape.ts"
 import * as Fields from "../config/Fields.ts"
-import { failed, unusable } from "./CommandError.ts"
+import { type CommandError, failed, unusable } from "./CommandError.ts"
 import * as ProgressLine from "./ProgressLine.ts"
 import * as Signals from "./Signals.ts"
 
@@ -104,11 +102,39 @@ const targetOf = (written: Option.Option<string>) => {
     )
 }
 
+/** Whether a file can be written, without leaving anything behind. */
+const tryFile = async (file: string): Promise<void> => {
+  const there = await stat(file).catch(() => undefined)
+  if (there !== undefined) return access(file, constants.W_OK)
+  const made = await open(file, "wx")
+  await made.close()
+  await unlink(file)
+}
+
 /** Better to know before ten seconds of measuring. */
-const checkFile = (file: string) =>
-  Effect.tryPromise({
-    try: () => access(dirname(file), constants.W_OK),
+const checkFile = Effect.fnUntraced(function*(file: string) {
+  if (file === "") return yield* unusable("--html: is empty; give a file")
+  const there = yield* Effect.promise(() => stat(file).catch(() => undefined))
+  if (there?.isDirectory() === true) {
+    return yield* unusable(`--html: ${quote(file)} is a directory; give a file in it`)
+  }
+  yield* Effect.tryPromise({
+    try: () => tryFile(file),
     catch: () => unusable(`--html: ${quote(file)} is in no directory that can be written to; choose another`)
+  })
+})
+
+/** Ends when all of it has been taken, by a reader that may be slow: for nothing else was all the measuring done. */
+const print = (report: string) =>
+  Effect.callback<void, CommandError>((resume) => {
+    const lost = (error: NodeJS.ErrnoException): void =>
+      resume(Effect.fail(failed(`stdout: the report can't be written (${error.code ?? error.message})`)))
+    // Without a listener it would end the process with a stack trace.
+    process.stdout.on("error", lost)
+    process.stdout.write(`${report}\n`, (error) => {
+      if (error === null || error === undefined) resume(Effect.void)
+      else lost(error)
+    })
   })
 
 interface Input {
@@ -169,13 +195,9 @@ export const bench = Command.make(
       return yield* Bench.run(plan, { until: termination, ...progress })
     })).pipe(Effect.mapError(refuse))
 
-    if (json) {
-      const { toJson } = yield* Effect.promise(() => import("../bench/Report.ts"))
-      yield* Console.log(yield* Effect.orDie(toJson(report)))
-    } else {
-      const { render } = yield* Effect.promise(() => import("../bench/Table.ts"))
-      yield* Console.log(render(report))
-    }
+    const { toJson } = yield* Effect.promise(() => import("../bench/Report.ts"))
+    const Table = yield* Effect.promise(() => import("../bench/Table.ts"))
+    const printed = yield* Effect.exit(print(json ? yield* Effect.orDie(toJson(report)) : Table.render(report)))
     if (Option.isSome(html)) {
       const { render } = yield* Effect.promise(() => import("../bench/Page.ts"))
       yield* Effect.tryPromise({
@@ -183,8 +205,12 @@ export const bench = Command.make(
         catch: () => failed(`--html: ${quote(html.value)} can't be written; choose another file`)
       })
     }
+    // The page is to be had even so.
+    yield* printed
     const errors = Failure.total(report.errors)
-    if (errors > 0) return yield* failed(`${errors} errors: ${Failure.format(report.errors)}`)
+    if (errors > 0) {
+      return yield* failed(`${errors} error${errors === 1 ? "" : "s"}: ${Failure.format(report.errors)}`)
+    }
     if (report.work === 0 && !report.endedEarly) return yield* failed("nothing came through the proxy")
   })
 ).pipe(

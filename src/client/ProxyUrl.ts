@@ -83,6 +83,9 @@ export const parse = (text: string, options: Options = {}): Result.Result<ProxyU
   const decoded = Result.try(() => [url.username, url.password].map(decodeURIComponent))
   if (Result.isFailure(decoded)) return Result.fail("a % in the user name or password; write it %25")
   const [user = "", password = ""] = decoded.success
+  if (user === "" && password !== "") {
+    return Result.fail("a password, but no user name; write USER:PASSWORD@ before the host")
+  }
   const secret = password === "" ? options.passwordElsewhere ?? "" : password
   const problem = problemOf(protocol, user, secret)
   if (problem !== undefined) return Result.fail(problem)

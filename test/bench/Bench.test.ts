@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Host from "effect/net/Host"
 import * as Result from "effect/Result"
+import * as ChildProcess from "node:child_process"
 import * as Bench from "../../src/bench/Bench.ts"
 import * as Failure from "../../src/bench/Failure.ts"
 import type { Plan } from "../../src/bench/Plan.ts"
@@ -25,8 +26,8 @@ const run = (url: string, plan: Partial<Plan> = {}, until: Effect.Effect<unknown
     ...plan
   }, { until, show: () => Effect.void, note: () => Effect.void })
 
-const fails = (url: string, plan: Partial<Plan> = {}) =>
-  Effect.map(Effect.flip(run(url, plan)), ({ fault, message }) => `${fault}: ${message}`)
+const fails = (url: string, plan: Partial<Plan> = {}, until?: Effect.Effect<unknown>) =>
+  Effect.map(Effect.flip(run(url, plan, until)), ({ fault, message }) => `${fault}: ${message}`)
 
 const at = ({ port }: { readonly port: number }) => Host.hostPortFromStringUnsafe(`127.0.0.1:${port}`)
 
@@ -113,10 +114,55 @@ describe("Bench", () => {
   ])("counts what goes wrong: %s, %s", ([mode, behaviour, kind]) =>
     Effect.gen(function*() {
       const { port } = yield* httpProxy({ behave: (number) => number === 0 ? "relay" : behaviour })
-      const report = yield* run(`http://127.0.0.1:${port}`, { mode, connections: 3, timeout: 150 })
+      const timeout = behaviour === "stall" ? 500 : 5_000
+      const report = yield* run(`http://127.0.0.1:${port}`, { mode, connections: 3, timeout })
       assert.deepStrictEqual(Object.keys(report.errors), [kind])
       assert.isAtLeast(report.errors[kind] ?? 0, 3)
       assert.strictEqual(report.work, 0)
+    }))
+
+  it.live("counts what is unanswered at the end, and the time that it waited", () =>
+    Effect.gen(function*() {
+      const runs = (["rate", "round-trip", "bulk"] as const).map(Effect.fnUntraced(function*(mode) {
+        const { port } = yield* httpProxy({ behave: (number) => number === 0 ? "relay" : "stall" })
+        // A download counts as silent after a second.
+        const { errors, latency, work } = yield* run(`http://127.0.0.1:${port}`, {
+          mode,
+          connections: 3,
+          duration: 1_200,
+          timeout: 9_000
+        })
+        assert.deepStrictEqual([errors, work], [{ [Failure.unanswered]: 3 }, 0], mode)
+        const times = latency.find(({ name }) => name !== "setup")
+        assert.strictEqual(times?.count, 3)
+        assert.isAbove(Math.min(...times?.percentiles.map(({ ms }) => ms) ?? [0]), 1_000)
+      }))
+      yield* Effect.all(runs, { concurrency: "unbounded" })
+    }))
+
+  it.live("counts all idle connections that are unanswered at the end, not only those that are asked first", () =>
+    Effect.gen(function*() {
+      let echoed = 0
+      // One of them is the first, which tries the way.
+      const held = 201
+      const echo = yield* target((socket) => {
+        socket.on("data", (chunk) => {
+          if (echoed++ < held) socket.write(chunk)
+        })
+      })
+      const { port } = yield* proxy()
+      const until = Effect.andThen(Effect.repeat(Effect.sleep(20), { until: () => echoed >= held }), Effect.sleep(200))
+      const options: Partial<Plan> = {
+        mode: "idle",
+        connections: 200,
+        target: at(echo),
+        timeout: 1_000,
+        duration: 60_000
+      }
+      const report = yield* run(`socks5://127.0.0.1:${port}`, options, until)
+      assert.deepInclude(report, { opened: 200, work: 200 })
+      assert.strictEqual(Failure.total(report.errors), 200)
+      assert.isAbove(report.errors[Failure.timeout] ?? 0, 100)
     }))
 
   it.live("counts SOCKS replies by their code", () =>
@@ -147,6 +193,45 @@ describe("Bench", () => {
       assert.deepInclude(report, { errors: {}, endedEarly: true })
       assert.isAbove(report.work, 0)
       assert.isBelow(report.seconds, 30)
+    }))
+
+  it.live("has nothing to report when it is ended before it measures", () =>
+    Effect.gen(function*() {
+      const nothing = "run: ended before anything was measured"
+      const modes = (["rate", "round-trip", "bulk", "idle"] as const).map(Effect.fnUntraced(function*(mode) {
+        const { port, records } = yield* proxy()
+        // The first is the one that tries the way.
+        const warmingUp = Effect.repeat(Effect.sleep(20), { until: () => records.length > 1 })
+        const until = mode === "round-trip" || mode === "bulk" ? Effect.sleep(1_500) : warmingUp
+        assert.strictEqual(yield* fails(`socks5://127.0.0.1:${port}`, { mode, warmUp: 60_000 }, until), nothing)
+      }))
+      yield* Effect.all(modes, { concurrency: "unbounded" })
+      // A signal to all processes of the run ends some of them before this one hears of it.
+      assert.strictEqual(yield* fails(nobody, {}, Effect.void), nothing)
+    }))
+
+  it.live("knows no price of a process that ends before the run does", () =>
+    Effect.gen(function*() {
+      const { port, records } = yield* proxy()
+      const sleeper = yield* Effect.acquireRelease(
+        Effect.sync(() => ChildProcess.spawn("sleep", ["60"], { stdio: "ignore" })),
+        (sleeper) => Effect.sync(() => sleeper.kill("SIGKILL"))
+      )
+      const some = Effect.repeat(Effect.sleep(20), { until: () => records.length > 100 })
+      const until = Effect.andThen(some, Effect.sync(() => sleeper.kill("SIGKILL")))
+      const plan = { duration: 60_000, pid: sleeper.pid ?? 0 }
+      const report = yield* run(`socks5://127.0.0.1:${port}`, plan, Effect.andThen(until, Effect.sleep(200)))
+      assert.isAbove(report.work, 0)
+      const { pssBeforeKiB: _, pssPeakKiB: __, ...cost } = report.cost ?? {}
+      assert.deepStrictEqual(cost, { pid: plan.pid, processes: 0 })
+    }))
+
+  it.live("takes 0.0.0.0 for this machine", () =>
+    Effect.gen(function*() {
+      const { port } = yield* proxy()
+      const report = yield* run(`socks5://0.0.0.0:${port}`)
+      assert.deepInclude(report, { errors: {}, proxy: `socks5://0.0.0.0:${port}` })
+      assert.isAbove(report.work, 0)
     }))
 
   it.live("takes an operator's target: an echo, or a source of anything", () =>
@@ -192,6 +277,11 @@ describe("Bench", () => {
       assert.include(yield* fails("socks5://no-such-host.invalid:9"), "the host's name has no address")
       assert.include(yield* fails(url, { pid: 999_999_999 }), "input: --pid: no process 999999999")
       assert.include(yield* fails(url, { connections: 999_999_999 }), "input: --connections: 999999999 need ")
+      const { port: ssh } = yield* target((socket) => void socket.write("SSH-2.0-OpenSSH_9.2\r\n"))
+      assert.strictEqual(
+        yield* fails(`http://127.0.0.1:${ssh}`, { timeout: 200 }),
+        `run: http://127.0.0.1:${ssh}: does not answer as an HTTP proxy, but with "SSH-2.0-OpenSSH_9.2"`
+      )
       const { port: http } = yield* httpProxy()
       assert.strictEqual(
         yield* fails(`socks5://127.0.0.1:${http}`, { timeout: 200 }),

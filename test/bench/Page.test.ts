@@ -89,6 +89,26 @@ describe("Table", () => {
   })
 })
 
+describe("Table, of little", () => {
+  it("counts one as one", () => {
+    const one = Table.render({ ...report, mode: "idle", connections: 1, opened: 1, work: 1 })
+    assert.include(one, "idle: 1 of 1 connection opened\nwork        1 connection in ")
+  })
+
+  it("says what is too little to be measured, and what is unknown", () => {
+    const { cost, ...rest } = report
+    const nothing = { pid: 7, processes: 1, cpuSeconds: 0, cores: 0, cpuPerUnit: 0, pssPerConnectionKiB: -37.5 }
+    const little = Table.render({ ...rest, mode: "idle", cost: { ...cost, ...nothing } })
+    assert.include(little, "0 cores, too little a connection to be measured (PID 7, 1 process)")
+    assert.include(little, "at most, too little a connection to be measured (PSS)")
+    const gone = Table.render({ ...rest, cost: { pid: 7, processes: 0, pssBeforeKiB: 1_024, pssPeakKiB: 2_048 } })
+    assert.include(
+      gone,
+      "CPU         unknown: process 7 ended before the run did\nmemory      1.00 MiB before, 2.00 MiB"
+    )
+  })
+})
+
 describe("Page", () => {
   const page = Page.render(report)
 

@@ -19,6 +19,11 @@ describe("the bench's ProxyUrl", () => {
     assert.deepStrictEqual(credentials?.password, Redacted.make("elsewhere"))
   })
 
+  it.each(["socks5://:pw@127.0.0.1", "http://:pw@127.0.0.1"])("refuses %s: a password of nobody", (text) => {
+    const refused = ProxyUrl.parse(text)
+    assert.match(Result.isFailure(refused) ? refused.failure : "", /^a password, but no user name; /)
+  })
+
   it.each(["https://127.0.0.1", "socks4://127.0.0.1"])("refuses %s, which it can't measure", (text) => {
     const refused = ProxyUrl.parse(text)
     assert.match(Result.isFailure(refused) ? refused.failure : "", /^not the URL of a proxy; give socks5:/)

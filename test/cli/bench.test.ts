@@ -36,7 +36,7 @@ const runs = (pid: number): boolean => Fs.existsSync(`/proc/${pid}/stat`)
 /** A bench that goes on for long, once it has moved something. */
 const longBench = Effect.gen(function*() {
   const { port, records } = yield* proxy()
-  const args = [Cli.path, "bench", `socks5://127.0.0.1:${port}`, "--duration", "1m"]
+  const args = [Cli.path, "bench", `socks5://127.0.0.1:${port}`, "--duration", "1m", "--warm-up", "0"]
   const handle = yield* ChildProcess.make(process.execPath, args, { ...Program.environment(), stdin: "ignore" })
   assert.isTrue(yield* within(Effect.sync(() => records.length > 100), "10 seconds"))
   return handle
@@ -135,6 +135,37 @@ describe("sluice bench", () => {
       assert.strictEqual(Number(yield* handle.exitCode), 0)
     }))
 
+  it.live("ends early with the table when SIGTERM goes to all of its processes", () =>
+    Effect.gen(function*() {
+      const handle = yield* longBench
+      for (const child of childrenOf(handle.pid)) process.kill(child, "SIGTERM")
+      process.kill(handle.pid, "SIGTERM")
+      const stdout = yield* Stream.mkString(Stream.decodeText(handle.stdout))
+      assert.match(stdout, /^work +[\d,]+ connections in .*, ended early$/m)
+      assert.strictEqual(Number(yield* handle.exitCode), 0)
+    }))
+
+  it.live("says that a report is lost which can't be written, and writes the page even so", () =>
+    Effect.gen(function*() {
+      const { port } = yield* proxy()
+      const file = Path.join(yield* folder, "report.html")
+      const args = ["bench", `socks5://127.0.0.1:${port}`, ...short, "--html", file].join(" ")
+      const full = yield* Program.run("sh", ["-c", `exec ${process.execPath} ${Cli.path} ${args} > /dev/full`])
+      assert.deepStrictEqual(full, {
+        code: 1,
+        stdout: "",
+        stderr: "sluice: stdout: the report can't be written (ENOSPC)\n"
+      })
+      assert.deepStrictEqual(Html.problems(Fs.readFileSync(file, "utf8")), [])
+    }))
+
+  it.live("leaves no page behind when there is nothing to put into it", () =>
+    Effect.gen(function*() {
+      const file = Path.join(yield* folder, "report.html")
+      assert.strictEqual((yield* bench("socks5://127.0.0.1:1", "--html", file)).code, 1)
+      assert.isFalse(Fs.existsSync(file))
+    }))
+
   it.live("leaves no process behind when it is killed", () =>
     Effect.gen(function*() {
       const handle = yield* longBench
@@ -178,6 +209,13 @@ describe("sluice bench", () => {
       "socks5://h --html /nonexistent/page.html",
       "--html: \"/nonexistent/page.html\" is in no directory that can be written to; choose another"
     ],
+    ["socks5://h --html /tmp", "--html: \"/tmp\" is a directory; give a file in it"],
+    ["socks5://h --html=", "--html: is empty; give a file"],
+    [
+      "socks5://h --html /dev/null/page.html",
+      "--html: \"/dev/null/page.html\" is in no directory that can be written to; choose another"
+    ],
+    ["socks5://:pw@h", "URL: a password, but no user name; write USER:PASSWORD@ before the host"],
     ["socks5://h --htlm x", "--htlm: no such flag; did you mean --html? see sluice bench --help"]
   ])("refuses %j", ([args, complaint]) =>
     Effect.gen(function*() {

@@ -125,6 +125,8 @@ describe("sluice serve", () => {
           yield* connectThrough(proxy.port, target.port)
           yield* proxy.signal("SIGTERM")
           yield* proxy.takeLine(/stopping/)
+          // At once, the same signal would be taken for the echo of the first.
+          yield* Effect.sleep("100 millis")
           yield* proxy.signal(signal)
           assert.strictEqual(yield* proxy.exitCode, code)
         })
