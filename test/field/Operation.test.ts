@@ -92,6 +92,8 @@ describe("shutdown", () => {
       yield* proxy.signal("SIGTERM")
       assert.isTrue(yield* within(refuses(proxy.port)))
       assert.isFalse(yield* isOver(proxy))
+      // At once, it would be taken for the echo of the first.
+      yield* Effect.sleep("100 millis")
       yield* proxy.signal("SIGTERM")
       const code = yield* Effect.timeoutOption(proxy.exitCode, "5 seconds")
       assert.deepStrictEqual(code, Option.some(128 + 15))
