@@ -12,6 +12,7 @@
 export * as ProxyError from "./client/ProxyError.ts"
 export * as ProxyUrl from "./client/ProxyUrl.ts"
 export * as SocksClient from "./client/SocksClient.ts"
+export { type UdpRelay } from "./client/UdpRelay.ts"
 export * as UpstreamPool from "./client/UpstreamPool.ts"
 export { UpstreamError, type UpstreamInfo, Upstreams } from "./client/Upstreams.ts"
 export { AccessDenied, AccessPolicy, type AccessRequest } from "./policy/AccessPolicy.ts"

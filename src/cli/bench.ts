@@ -18,7 +18,8 @@ import type { Mode } from "../bench/Load.ts"
 import type { Plan } from "../bench/Plan.ts"
 import { quote } from "../config/Escape.ts"
 import * as Fields from "../config/Fields.ts"
-import { type CommandError, failed, unusable } from "./CommandError.ts"
+import { failed, unusable } from "./CommandError.ts"
+import * as Print from "./Print.ts"
 import * as ProgressLine from "./ProgressLine.ts"
 import * as Signals from "./Signals.ts"
 
@@ -124,19 +125,6 @@ const checkFile = Effect.fnUntraced(function*(file: string) {
   })
 })
 
-/** Ends when all of it has been taken, by a reader that may be slow: for nothing else was all the measuring done. */
-const print = (report: string) =>
-  Effect.callback<void, CommandError>((resume) => {
-    const lost = (error: NodeJS.ErrnoException): void =>
-      resume(Effect.fail(failed(`stdout: the report can't be written (${error.code ?? error.message})`)))
-    // Without a listener it would end the process with a stack trace.
-    process.stdout.on("error", lost)
-    process.stdout.write(`${report}\n`, (error) => {
-      if (error === null || error === undefined) resume(Effect.void)
-      else lost(error)
-    })
-  })
-
 interface Input {
   readonly url: Redacted.Redacted<string>
   readonly mode: Mode
@@ -197,7 +185,7 @@ export const bench = Command.make(
 
     const { toJson } = yield* Effect.promise(() => import("../bench/Report.ts"))
     const Table = yield* Effect.promise(() => import("../bench/Table.ts"))
-    const printed = yield* Effect.exit(print(json ? yield* Effect.orDie(toJson(report)) : Table.render(report)))
+    const printed = yield* Effect.exit(Print.print(json ? yield* Effect.orDie(toJson(report)) : Table.render(report)))
     if (Option.isSome(html)) {
       const { render } = yield* Effect.promise(() => import("../bench/Page.ts"))
       yield* Effect.tryPromise({

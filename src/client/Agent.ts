@@ -3,6 +3,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Host from "effect/net/Host"
 import * as Option from "effect/Option"
@@ -27,7 +28,7 @@ interface Target {
   readonly port?: string | number | null | undefined
 }
 
-type Runtime = ManagedRuntime.ManagedRuntime<Dialer | Resolver, never>
+type Runtime = ManagedRuntime.ManagedRuntime<Layer.Success<typeof Chain.layer>, never>
 
 /** Connects for one agent. What it needs for that, the resolver's cache among it, lives until `close`. */
 const connector = (proxies: Chain.Proxies, options: Chain.Options) => {

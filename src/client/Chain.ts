@@ -8,16 +8,27 @@ import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import type { Address } from "../protocol/Address.ts"
 import type { Connection, ConnectionError } from "../transport/Connection.ts"
+import type { Datagrams } from "../transport/Datagrams.ts"
 import { type Dialed, Dialer, type From } from "../transport/Dialer.ts"
 import * as DnsResolver from "../transport/DnsResolver.ts"
+import * as NodeDatagrams from "../transport/NodeDatagrams.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import { prefixed } from "../transport/Prefixed.ts"
 import type { ResolveError, Resolver } from "../transport/Resolver.ts"
 import * as TlsClient from "../transport/TlsClient.ts"
 import * as Negotiation from "./Negotiation.ts"
-import { AnswerTimedOut, type NegotiationError, type ProxyError, ProxyUnreachable, Unsendable } from "./ProxyError.ts"
+import {
+  AnswerTimedOut,
+  BadAnswer,
+  type NegotiationError,
+  type ProxyError,
+  ProxyUnreachable,
+  Unsendable
+} from "./ProxyError.ts"
 import * as ProxyUrl from "./ProxyUrl.ts"
+import type { Association } from "./UdpRelay.ts"
 
 /** Proxies in the order of the way: the first is the one that is dialled, the last connects to the destination. */
 export type Chain = Arr.NonEmptyReadonlyArray<ProxyUrl.ProxyUrl>
@@ -41,9 +52,10 @@ export interface Ways {
 }
 
 /** Node's sockets, and names by the hosts file and DNS. */
-export const layer: Layer.Layer<Dialer | Resolver> = Layer.merge(
+export const layer: Layer.Layer<Datagrams | Dialer | Resolver> = Layer.mergeAll(
   Layer.provide(Dialer.layer(), NodeTransport.layer()),
-  DnsResolver.layer()
+  DnsResolver.layer(),
+  NodeDatagrams.layer()
 )
 
 export interface Way {
@@ -52,6 +64,8 @@ export interface Way {
     destination: Host.HostPort,
     from?: From
   ) => Effect.Effect<Dialed, ProxyError | ResolveError, Scope.Scope>
+  /** Asks for UDP ASSOCIATE; missing where there is none: but through a single SOCKS5 proxy. The scope ends it. */
+  readonly associate?: (from?: From) => Effect.Effect<Association, ProxyError, Scope.Scope>
   /** Dials, greets and logs in, but asks the last proxy for nothing. */
   readonly check: Effect.Effect<void, ProxyError, Scope.Scope>
 }
@@ -127,8 +141,8 @@ const greet = Effect.fnUntraced(function*(hop: Hop, talk: Talk, request: Uint8Ar
 
 /** Sends the request, and waits until the proxy is open. */
 const ask = Effect.fnUntraced(function*(hop: Hop, talk: Talk, request: Uint8Array) {
-  const [, { bytes, connection }] = yield* exchange(hop, talk, { bytes: request, stage: "answer" }, request)
-  return prefixed(connection, bytes)
+  const [step, { bytes, connection }] = yield* exchange(hop, talk, { bytes: request, stage: "answer" }, request)
+  return { connection: prefixed(connection, bytes), bound: step._tag === "Open" ? step.bound : undefined }
 })
 
 const codeOf = (error: ProxyError | ResolveError): string => {
@@ -203,10 +217,11 @@ export const make = (ways: Ways, chain: Chain, options: Options = {}): Way => {
       )
       const talk = yield* told(hop, greet(hop, { connection, bytes: nothing }, asked))
       if (next === undefined) return { address, talk }
-      connection = yield* told(hop, ask(hop, talk, asked)).pipe(
+      const answer = yield* told(hop, ask(hop, talk, asked)).pipe(
         // That this proxy does not get to the next one is no word about the destination.
         Effect.mapError((error) => error._tag === "ProxyUnreachable" ? error : unreachable(next, codeOf(error), hop))
       )
+      connection = answer.connection
     }
     return yield* unreachable(last, "EUNKNOWN")
   }, (effect) =>
@@ -215,20 +230,47 @@ export const make = (ways: Ways, chain: Chain, options: Options = {}): Way => {
       orElse: () => Effect.fail(unreachable(last, "ETIMEDOUT"))
     }))
 
-  const dial = Effect.fnUntraced(function*(destination: Host.HostPort, from?: From) {
-    const request = yield* requestFor(last, destination)
+  /** Connected with the last proxy, and granted what it was asked for. */
+  const obtain = Effect.fnUntraced(function*(request: Uint8Array, from: From | undefined) {
     const { address, talk } = yield* reach(request, from)
-    const connection = yield* told(last, ask(last, talk, request)).pipe(
+    const { bound, connection } = yield* told(last, ask(last, talk, request)).pipe(
       Effect.timeoutOrElse({
         duration: answerTimeout,
         orElse: () => Effect.fail(new AnswerTimedOut({ proxy: last.name }))
       })
     )
+    return { address, bound, connection }
+  })
+
+  const dial = Effect.fnUntraced(function*(destination: Host.HostPort, from?: From) {
+    const { address, connection } = yield* obtain(yield* requestFor(last, destination), from)
     const dialed: Dialed = { address, connection }
     return dialed
   })
 
-  return { dial, check: Effect.asVoid(reach(nothing, undefined)) }
+  const associate = Effect.fnUntraced(function*(request: Uint8Array, from?: From) {
+    const { address, bound, connection } = yield* obtain(request, from)
+    const relay = relayOf(bound, address)
+    if (relay === undefined) {
+      return yield* new BadAnswer({ proxy: last.name, why: "no address to send datagrams to" })
+    }
+    const association: Association = { address, connection, relay, resolvesNames: ProxyUrl.resolvesNames(last.url) }
+    return association
+  })
+
+  const { associate: request } = last.negotiation
+  return {
+    dial,
+    // Datagrams go to the last proxy past those before it, which know nothing of them.
+    ...hops.length === 1 && request !== undefined && { associate: (from?: From) => associate(request, from) },
+    check: Effect.asVoid(reach(nothing, undefined))
+  }
+}
+
+/** Where a proxy wants datagrams; what it leaves open is the address that it was dialled at. */
+const relayOf = (bound: Address | undefined, dialled: NetAddress.InetAddress): NetAddress.InetAddress | undefined => {
+  if (bound === undefined || bound._tag === "Domain" || bound.port === 0) return undefined
+  return NetAddress.inetAddressUnsafe(NetAddress.isUnspecified(bound.ip) ? dialled.address : bound.ip, bound.port)
 }
 
 /** A chain from URLs, in the order of the way. */

@@ -7,7 +7,7 @@ import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import type { Address } from "../protocol/Address.ts"
+import { type Address, unspecified } from "../protocol/Address.ts"
 import type { Codec } from "../protocol/Codec.ts"
 import * as Greeting from "../protocol/Greeting.ts"
 import * as HttpConnectReply from "../protocol/HttpConnectReply.ts"
@@ -50,6 +50,8 @@ export interface Say {
 export interface Open {
   readonly _tag: "Open"
   readonly taken: number
+  /** BND.ADDR and BND.PORT, where the protocol is SOCKS5. */
+  readonly bound?: Address
 }
 
 export interface Failed {
@@ -63,6 +65,8 @@ export type Step = Wait | Say | Open | Failed
 export interface Negotiation {
   /** What asks for a target, made once for all connections to it; SOCKS4 can't ask for every one. */
   readonly request: (target: Host.HostPort) => Result.Result<Uint8Array, Unsendable>
+  /** What asks for UDP ASSOCIATE, from an address that is not known yet; SOCKS5 alone has it. */
+  readonly associate?: Uint8Array
   /** What the client says as soon as it is connected. */
   readonly first: (request: Uint8Array) => Omit<Say, "_tag" | "taken">
   /** What follows from all bytes that have come since the last step. */
@@ -90,7 +94,8 @@ const read = <A>(
   return decoded._tag === "More" ? wait : fail(new BadAnswer({ proxy, why: decoded.error.message }))
 }
 
-const toAddress = ({ host, port }: Host.HostPort): Address => {
+/** A destination as it is sent: a name as a name. */
+export const toAddress = ({ host, port }: Host.HostPort): Address => {
   if (!NetAddress.isIpAddress(host)) return { _tag: "Domain", name: Host.formatHost(host), port }
   return NetAddress.isIpv4Address(host) ? { _tag: "Ipv4", ip: host, port } : { _tag: "Ipv6", ip: host, port }
 }
@@ -109,6 +114,7 @@ const socks5 = ({ credentials, name: proxy }: Proxy): Negotiation => {
       Result.succeed(
         Request.codec.encode(Request.Request.make({ command: Request.connect, address: toAddress(target) }))
       ),
+    associate: Request.codec.encode(Request.Request.make({ command: Request.udpAssociate, address: unspecified })),
     first: () => ({ bytes: greeting, stage: "method" }),
     next: (stage, bytes, request) => {
       switch (stage) {
@@ -131,9 +137,9 @@ const socks5 = ({ credentials, name: proxy }: Proxy): Negotiation => {
             proxy,
             Reply.codec,
             bytes,
-            ({ code }, taken) =>
+            ({ address: bound, code }, taken) =>
               code === Reply.succeeded
-                ? { _tag: "Open", taken }
+                ? { _tag: "Open", taken, bound }
                 : fail(new ReplyError({ proxy, protocol: "socks5", code }))
           )
       }

@@ -23,6 +23,7 @@ import type { ProxyUrlError } from "./ProxyUrl.ts"
 
 export { agent, type AgentOptions, httpsAgent } from "./Agent.ts"
 export { layer, type Options, type Proxies } from "./Chain.ts"
+export { associate, type AssociateError, type Datagram, type UdpAssociation } from "./Udp.ts"
 
 /** The destination as a text or value is none, or the proxy's URL is none. */
 export type ConnectError = ProxyUrlError | ProxyError | ResolveError | NetAddress.NetAddressError

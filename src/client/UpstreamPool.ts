@@ -14,6 +14,7 @@ import { type ResolveError, Resolver } from "../transport/Resolver.ts"
 import * as Chain from "./Chain.ts"
 import { isAnswer, type ProxyError } from "./ProxyError.ts"
 import * as ProxyUrl from "./ProxyUrl.ts"
+import * as UdpRelay from "./UdpRelay.ts"
 import { UpstreamError, Upstreams } from "./Upstreams.ts"
 
 /** How a chain is chosen: each in turn, the one with the fewest connections, or always the same for a user. */
@@ -118,35 +119,51 @@ const make = Effect.fnUntraced(function*(options: Options) {
     return by(({ ejectedUntil }) => ejectedUntil > now ? 1 : 0)
   }
 
-  const dialBy = Effect.fnUntraced(function*(member: Member, destination: Host.HostPort, from: From | undefined) {
+  const counted = Effect.fnUntraced(function*<A, E>(member: Member, by: Effect.Effect<A, E, Scope.Scope>) {
     // Counted from now on: those that are under way are a load too.
     yield* Effect.acquireRelease(
       Effect.sync(() => void member.connections++),
       () => Effect.sync(() => void member.connections--)
     )
-    const dialed = yield* member.way.dial(destination, from)
+    const obtained = yield* by
     yield* worked(member)
-    return dialed
+    return obtained
   })
 
-  const dial = Effect.fn("Upstreams.dial")(function*(destination: Host.HostPort, from?: From) {
+  /** By one chain after the other, until one gets through; `undefined` where a chain can't be asked. */
+  const through = Effect.fnUntraced(function*<A>(
+    user: string | undefined,
+    by: (way: Chain.Way) => Effect.Effect<A, ProxyError | ResolveError, Scope.Scope> | undefined,
+    isFinal: (error: ProxyError) => boolean
+  ) {
     const parent = yield* Effect.scope
     let tried = 0
     let last: ProxyError | ResolveError | undefined
-    for (const member of inOrder(yield* Clock.currentTimeMillis, from?.user)) {
+    for (const member of inOrder(yield* Clock.currentTimeMillis, user)) {
+      const obtain = by(member.way)
+      if (obtain === undefined) continue
       tried++
-      const attempt = yield* Effect.result(inOwnScope(parent, dialBy(member, destination, from)))
+      const attempt = yield* Effect.result(inOwnScope(parent, counted(member, obtain)))
       if (Result.isSuccess(attempt)) return attempt.success
       last = attempt.failure
       // The proxy's word on the destination, and so a sign that it works.
       if (last._tag === "ResolveError" || isAnswer(last)) {
         if (last._tag !== "ResolveError" && last._tag !== "Unsendable") yield* worked(member)
-        break
-      }
-      yield* failed(member, last)
+        if (last._tag === "ResolveError" || isFinal(last)) break
+      } else yield* failed(member, last)
     }
-    // There is one member at least, so that one has failed: the type can't say that.
+    // One member at least was asked, so that one has failed: the type can't say that.
     return yield* new UpstreamError({ error: last as ProxyError | ResolveError, tried })
+  })
+
+  const dial = Effect.fn("Upstreams.dial")((destination: Host.HostPort, from?: From) =>
+    through(from?.user, (way) => way.dial(destination, from), () => true)
+  )
+
+  const associate = Effect.fn("Upstreams.associate")(function*(receiver: UdpRelay.Receiver, from?: From) {
+    // A refusal is about UDP, which another proxy may well have.
+    const association = yield* through(from?.user, (way) => way.associate?.(from), () => false)
+    return yield* UdpRelay.open(association, receiver)
   })
 
   const check = (member: Member) =>
@@ -165,6 +182,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   return Upstreams.of({
     resolvesNames: members.every(({ chain }) => ProxyUrl.resolvesNames(Arr.lastNonEmpty(chain))),
     dial,
+    ...members.some(({ way }) => way.associate !== undefined) && { associate },
     list: Effect.map(
       Clock.currentTimeMillis,
       (now) =>

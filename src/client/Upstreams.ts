@@ -5,9 +5,12 @@ import type * as Effect from "effect/Effect"
 import type * as Host from "effect/net/Host"
 import type * as Scope from "effect/Scope"
 import * as Reply from "../protocol/Reply.ts"
+import type { Datagrams } from "../transport/Datagrams.ts"
 import type { Dialed, From } from "../transport/Dialer.ts"
 import type { ResolveError } from "../transport/Resolver.ts"
+import type { ListenError } from "../transport/Transport.ts"
 import { type ProxyError, replyCode } from "./ProxyError.ts"
+import type { Receiver, UdpRelay } from "./UdpRelay.ts"
 
 /** No upstream got through. `error` is the last one's; `tried` is how many chains were asked. */
 export class UpstreamError extends Data.TaggedError("UpstreamError")<{
@@ -47,5 +50,13 @@ export class Upstreams extends Context.Service<Upstreams, {
    * first proxy's; the scope closes the connection.
    */
   readonly dial: (destination: Host.HostPort, from?: From) => Effect.Effect<Dialed, UpstreamError, Scope.Scope>
+  /**
+   * Datagrams through a chain that takes them, another one when it doesn't. Missing where none can: a chain has to be a
+   * single SOCKS5 proxy. The scope ends it.
+   */
+  readonly associate?: (
+    receiver: Receiver,
+    from?: From
+  ) => Effect.Effect<UdpRelay, UpstreamError | ListenError, Datagrams | Scope.Scope>
   readonly list: Effect.Effect<ReadonlyArray<UpstreamInfo>>
 }>()("sluice/client/Upstreams") {}

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Reply from "../protocol/Reply.ts"
 import type { DatagramCounts } from "./DatagramCounts.ts"
-import type { Protocol } from "./Dialect.ts"
+import type { Command, Protocol } from "./Dialect.ts"
 
 /**
  * Everything that is known of a connection at its end, as plain data; what was never learned is `undefined`. `user`,
@@ -19,6 +19,8 @@ export interface ConnectionRecord {
   readonly protocol: Protocol | undefined
   /** What it seemed to speak then: `TLS`, … */
   readonly looksLike: string | undefined
+  /** What the client asked for last; `undefined` when it did not get that far, or for something that is not served. */
+  readonly command: Command | undefined
   /** `IP:PORT`, or `unix:PATH` of the socket that it came by. */
   readonly client: string | undefined
   /** The name of the login, also of one that was refused. */
@@ -46,6 +48,8 @@ const fieldsOf = (record: ConnectionRecord): object => {
   const fields: Record<string, unknown> = { id: record.id }
   if (record.client !== undefined) fields.client = record.client
   if (record.protocol !== undefined) fields.protocol = record.protocol
+  // Most ask for it.
+  if (record.command !== undefined && record.command !== "connect") fields.command = record.command
   if (record.user !== undefined) fields.user = record.user
   if (record.destination !== undefined) fields.destination = record.destination
   if (record.address !== undefined) fields.address = record.address

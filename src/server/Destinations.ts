@@ -5,15 +5,11 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Host from "effect/net/Host"
-import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
-import type { AccessDenied } from "../policy/AccessPolicy.ts"
 import * as Address from "../protocol/Address.ts"
 import * as UdpHeader from "../protocol/UdpHeader.ts"
-import type { DatagramSocket } from "../transport/Datagrams.ts"
-import type { ResolveError } from "../transport/Resolver.ts"
-import type { ListenError } from "../transport/Transport.ts"
 import type { Dropped } from "./DatagramCounts.ts"
+import type { NoWay, Way } from "./Outside.ts"
 
 /** Milliseconds without a datagram in either direction after which a destination is forgotten. */
 export const idle = 60_000
@@ -31,15 +27,7 @@ export const maxUndecided = 64
 const maxWaiting = 16
 const maxWaitingBytes = 256 * 1024
 
-/** Where to send, and from which socket. */
-export interface Chosen {
-  readonly address: NetAddress.IpAddress
-  readonly socket: DatagramSocket
-}
-
-export type Decide = (
-  destination: Host.HostPort
-) => Effect.Effect<Chosen, AccessDenied | ResolveError | ListenError>
+export type Decide = (destination: Host.HostPort) => Effect.Effect<Way, NoWay>
 
 /** Told of every datagram. */
 export interface Observer {
@@ -47,28 +35,10 @@ export interface Observer {
   dropped(why: Dropped, count?: number): void
 }
 
-/** An address that the client sends to: from there it may be answered, from any port. */
-export interface Source {
-  /** The header of what came from there last, and its port. */
-  header: Uint8Array
-  port: number
-  /** When the last datagram went there, or came from there. */
-  usedAt: number
-  /** How many destinations have this address. */
-  destinations: number
-}
-
-interface Route {
-  readonly socket: DatagramSocket
-  readonly host: string
-  readonly port: number
-  readonly source: Source
-}
-
-/** One destination. While it has neither a route nor a refusal, the decision is awaited. */
+/** One destination. While it has neither a way nor a refusal, the decision is awaited. */
 class Destination {
   usedAt = 0
-  route: Route | undefined = undefined
+  way: Way | undefined = undefined
   refusal: Dropped | undefined = undefined
   /** When the refusal is over. */
   until = Infinity
@@ -90,7 +60,6 @@ export class Destinations {
   private readonly now: () => number
   private readonly observer: Observer
   private readonly known = new Map<string, Destination>()
-  private readonly sources = new Map<string, Source>()
   private undecided = 0
   private waitingBytes = 0
   private broken = false
@@ -121,29 +90,22 @@ export class Destinations {
     const destination = this.find(key, datagram, now)
     if (destination === undefined) return
     destination.usedAt = now
-    const { refusal, route } = destination
-    if (route !== undefined) this.sendTo(route, payload, now)
+    const { refusal, way } = destination
+    if (way !== undefined) this.sendBy(way, payload, now)
     else if (refusal !== undefined) this.observer.dropped(refusal)
     else this.wait(destination, payload)
   }
 
-  /** Who may answer from an IP address, if anybody may. */
-  sourceOf(host: string): Source | undefined {
-    return this.sources.get(host)
-  }
-
-  /** Forgets those that were not used for long. Returns the sockets in use; `undefined` when that is still open. */
-  sweep(now: number): ReadonlySet<DatagramSocket> | undefined {
-    const used = new Set<DatagramSocket>()
+  /** Forgets those that were not used for long. Returns whether all that are left are decided. */
+  sweep(now: number): boolean {
     for (const [key, destination] of this.known) {
-      const { refusal, route } = destination
+      const { refusal, way } = destination
       const over = refusal === undefined
-        ? route !== undefined && now - Math.max(destination.usedAt, route.source.usedAt) >= idle
+        ? way !== undefined && now - Math.max(destination.usedAt, way.usedAt) >= idle
         : destination.until <= now
       if (over) this.forget(key, destination)
-      else if (route !== undefined) used.add(route.socket)
     }
-    return this.undecided === 0 ? used : undefined
+    return this.undecided === 0
   }
 
   private find(key: string, datagram: Uint8Array, now: number): Destination | undefined {
@@ -157,7 +119,7 @@ export class Destinations {
     this.known.set(key, destination)
     this.undecided++
     this.run(Effect.matchCauseEffect(this.decide(wanted), {
-      onSuccess: (chosen) => Effect.sync(() => this.open(destination, chosen, wanted.port)),
+      onSuccess: (way) => Effect.sync(() => this.open(destination, way)),
       onFailure: (cause) => this.refuse(destination, cause)
     }))
     return destination
@@ -180,22 +142,10 @@ export class Destinations {
     return waiting
   }
 
-  private open(destination: Destination, { address, socket }: Chosen, port: number): void {
+  private open(destination: Destination, way: Way): void {
     const now = this.now()
-    const host = NetAddress.formatIp(address)
-    const source = this.sources.get(host) ?? {
-      header: UdpHeader.codec.encode({
-        fragment: 0,
-        address: Address.fromInetAddress(NetAddress.inetAddressUnsafe(address, port))
-      }),
-      port,
-      usedAt: now,
-      destinations: 0
-    }
-    source.destinations++
-    this.sources.set(host, source)
-    const route = destination.route = { socket, host, port, source }
-    for (const payload of this.settle(destination)) this.sendTo(route, payload, now)
+    destination.way = way
+    for (const payload of this.settle(destination)) this.sendBy(way, payload, now)
   }
 
   private refuse(destination: Destination, cause: Cause.Cause<Effect.Error<ReturnType<Decide>>>): Effect.Effect<void> {
@@ -210,24 +160,22 @@ export class Destinations {
     return Effect.logError("choosing a destination died", cause)
   }
 
-  private sendTo(route: Route, payload: Uint8Array, now: number): void {
-    route.source.usedAt = now
-    if (route.socket.send([payload], route.host, route.port)) this.observer.sent(payload.length)
+  private sendBy(way: Way, payload: Uint8Array, now: number): void {
+    if (way.send(payload, now)) this.observer.sent(payload.length)
     else this.observer.dropped("congested")
   }
 
-  private forget(key: string, { route }: Destination): void {
+  private forget(key: string, { way }: Destination): void {
     this.known.delete(key)
-    if (route === undefined || --route.source.destinations > 0) return
-    this.sources.delete(route.host)
+    way?.release()
   }
 
   /** Looks at all of them, which is cheap beside deciding about the one that comes in their place. */
   private evict(): void {
     let oldest: readonly [key: string, destination: Destination] | undefined
     for (const entry of this.known) {
-      const [, { refusal, route, usedAt }] = entry
-      const decided = route !== undefined || refusal !== undefined
+      const [, { refusal, usedAt, way }] = entry
+      const decided = way !== undefined || refusal !== undefined
       if (decided && usedAt < (oldest?.[1].usedAt ?? Infinity)) oldest = entry
     }
     if (oldest !== undefined) this.forget(...oldest)

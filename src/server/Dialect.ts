@@ -21,6 +21,9 @@ export interface Wish {
   readonly address: Address.Address
 }
 
+/** How a log names what was asked for. */
+export type Command = Wish["command"] | Forwarding["command"]
+
 /** What a client asks for without a tunnel: requests with a destination each (HTTP). */
 export interface Forwarding {
   readonly command: "forward"

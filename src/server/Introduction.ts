@@ -27,21 +27,32 @@ const introduce = (session: SessionState, header: ProxyHeader.ProxyHeader): void
   if (header._tag !== "Local") session.remote = ProxyHeader.client(header)
 }
 
-/** A load balancer writes the header before TLS, and what is read here is inside of it: the client may have written that. */
+/** A load balancer writes the header before TLS. Where nothing is read before it, the client may have written what comes. */
 const hidden = new ProtocolError({
   frame: ProxyHeader.codec.name,
   reason: new BadProxyHeader({ why: "none is read on a listener with TLS" })
 })
 
-/** Of those who come from these networks. */
-export const make = (networks: ReadonlyArray<IpNetwork.IpNetwork>): Introduction => (session, reader) => {
-  if (networks.length === 0 || session.remote === undefined) return undefined
-  // On a listener for both families, IPv4 comes as IPv6.
-  const { address } = NetAddress.toCanonical(session.remote)
-  if (!networks.some((network) => IpNetwork.contains(network, address))) return undefined
-  if (session.client.insecure === true) return Effect.fail(hidden)
-  return Effect.map(reader.read(ProxyHeader.codec), (header) => introduce(session, header))
-}
+/** Whether an address is of one of these networks. */
+export const among =
+  (networks: ReadonlyArray<IpNetwork.IpNetwork>) => (remote: NetAddress.InetAddress | undefined): boolean => {
+    if (networks.length === 0 || remote === undefined) return false
+    // On a listener for both families, IPv4 comes as IPv6.
+    const { address } = NetAddress.toCanonical(remote)
+    return networks.some((network) => IpNetwork.contains(network, address))
+  }
+
+/** Of those who are load balancers by their address; behind it, TLS begins on a listener that has it. */
+export const make =
+  (isBalancer: (remote: NetAddress.InetAddress | undefined) => boolean): Introduction => (session, reader) => {
+    const { client } = session
+    if (!isBalancer(session.remote)) return undefined
+    if (client.insecure === true && client.beginTls === undefined) return Effect.fail(hidden)
+    return Effect.flatMap(reader.read(ProxyHeader.codec), (header) => {
+      introduce(session, header)
+      return client.beginTls?.(reader.takeRest()) ?? Effect.void
+    })
+  }
 
 /** Tells a target who its client is, and that it was asked for by the address at which it was dialled. */
 export const send = (

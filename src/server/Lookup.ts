@@ -15,17 +15,14 @@ import type { Wish } from "./Dialect.ts"
 import * as Route from "./Route.ts"
 import type { SessionState } from "./SessionState.ts"
 
-/** Many ask for one address who know no IPv6. */
-const preferred = (addresses: Route.Addresses): NetAddress.IpAddress =>
-  addresses.find(NetAddress.isIpv4Address) ?? addresses[0]
-
 /** What there is to tell, as BND.ADDR of a reply; its port is 0. */
 export const answer = Effect.fnUntraced(function*(services: Route.Finder, session: SessionState, wish: Wish) {
   const { host } = yield* Effect.fromResult(Address.toHostPort(wish.address))
   const destination = session.destination = Host.hostPortUnsafe(host, 0)
   const request: AccessRequest = { client: session.remote, user: session.user, destination }
   if (wish.command === "resolve") {
-    const address = preferred(yield* Route.find(services, request))
+    // Many ask for one address who know no IPv6.
+    const address = Route.preferred(yield* Route.find(services, request))
     return Address.fromInetAddress(NetAddress.inetAddressUnsafe(address, 0))
   }
   if (typeof host === "string") return yield* refuse(new UnknownAddressType({ type: Address.AddressType.Domain }))

@@ -48,9 +48,11 @@ export const make = (services: Services) => {
     yield* services.introduction(session, reader) ?? Effect.void
     const dialect = session.dialect = yield* services.sniff(reader)
     const asked = yield* dialect.request(session, reader, authenticatorOf(session) ?? services.authenticator)
+    session.command = asked.command
     const wish = asked.command === "forward" ? yield* asked.serve(services) : asked
     if (wish === undefined) return
     const { address, command } = wish
+    session.command = command
     session.enter("dial")
     if (command === "associate") return yield* services.associate(session, dialect)
     if (command === "resolve" || command === "resolve-ptr") {

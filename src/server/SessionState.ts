@@ -6,7 +6,7 @@ import type { Connection, Watcher } from "../transport/Connection.ts"
 import type { ConnectionRecord } from "./ConnectionLog.ts"
 import type { DatagramCounter } from "./DatagramCounts.ts"
 import type { Deadline, Deadlines } from "./Deadlines.ts"
-import type { Dialect } from "./Dialect.ts"
+import type { Command, Dialect } from "./Dialect.ts"
 import type { Direction, Observer } from "./Relay.ts"
 
 /** How far a session has come. */
@@ -44,6 +44,8 @@ export class SessionState implements Deadline, Observer, Watcher {
   phase: Phase = "handshake"
   /** How the client speaks, once that is known. */
   dialect: Dialect | undefined = undefined
+  /** What it asks for; `forward` as long as it wishes for no tunnel. */
+  command: Command | undefined = undefined
   /** What it seems to speak instead of a protocol that is served. */
   looksLike: string | undefined = undefined
   user: string | undefined = undefined
@@ -169,6 +171,7 @@ export class SessionState implements Deadline, Observer, Watcher {
       id: this.id,
       protocol: this.dialect?.protocol,
       looksLike: this.looksLike,
+      command: this.command,
       client: this.remote && clientOf(this.client, this.remote),
       user: this.user,
       destination: this.destination && Host.formatHostPort(this.destination),

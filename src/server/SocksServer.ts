@@ -78,7 +78,8 @@ export class SocksServer extends Context.Service<SocksServer, {
 }>()("sluice/server/SocksServer") {
   /**
    * Listens while the layer's scope is open. Every policy and every way out is a service that you may replace. Without
-   * `Datagrams` there is no UDP ASSOCIATE; with `Upstreams`, CONNECT goes through them, and there is neither that nor BIND.
+   * `Datagrams` there is no UDP ASSOCIATE; with `Upstreams`, it goes through them as CONNECT does, or is refused where
+   * they take no datagrams, and there is no BIND.
    */
   static readonly layer = (options: Options): Layer.Layer<SocksServer | Sessions, ListenError, Services> =>
     Layer.effectContext(make(options))
@@ -123,11 +124,14 @@ export const listenOn = (
   transport: Transport["Service"],
   address: ListenAddress.ListenAddress,
   all: Options["listen"],
-  accept: Accept
+  accept: Accept,
+  isBalancer?: (remote: NetAddress.InetAddress | undefined) => boolean
 ): Effect.Effect<Listener<ListenAddress.ListenAddress>, ListenError, Scope.Scope> => {
   const options = { ipv6Only: isIpv6Only(address, all) }
   if (NetAddress.isInetAddress(address)) return transport.listen(address, accept, options)
-  return transport.listenOn?.(address, accept, options) ?? Effect.fail(new ListenError({ address, code: "ENOTSUP" }))
+  // It has written its header before the client began with TLS.
+  const more = { ...options, ...isBalancer !== undefined && { clearFirst: isBalancer } }
+  return transport.listenOn?.(address, accept, more) ?? Effect.fail(new ListenError({ address, code: "ENOTSUP" }))
 }
 
 const make = Effect.fnUntraced(function*(options: Options) {
@@ -146,19 +150,20 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const resolver = yield* Resolver
   const datagrams = yield* Effect.serviceOption(Datagrams)
   const upstreams = Option.getOrUndefined(yield* Effect.serviceOption(Upstreams))
+  const isBalancer = Introduction.among(options.proxyProtocol ?? [])
   const serve = Session.make({
     authenticator: yield* Authenticator,
     policy,
     resolver,
-    // Both would leave from this machine, past the upstreams.
-    associate: Option.isNone(datagrams) || upstreams !== undefined
+    // Past the upstreams, from this machine, nothing shall leave.
+    associate: Option.isNone(datagrams) || (upstreams !== undefined && upstreams.associate === undefined)
       ? Association.notServed
-      : Association.make({ policy, resolver, datagrams: datagrams.value }, options),
+      : Association.make({ policy, resolver, datagrams: datagrams.value, upstream: upstreams?.associate }, options),
     bind: upstreams === undefined ? Bind.make({ policy, resolver, transport }, options) : Bind.notServed,
     dialer: yield* Dialer,
     upstreams,
     log: yield* ConnectionLog,
-    introduction: Introduction.make(options.proxyProtocol ?? []),
+    introduction: Introduction.make(isBalancer),
     sniff: Sniffer.make(options.protocols ?? protocols)
   })
   const fork = Effect.runForkWith(yield* Effect.context<never>())
@@ -183,7 +188,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   yield* Effect.addFinalizer(() => registry.stopAll("server stopped"))
   const listeners = yield* Effect.forEach(
     options.listen,
-    (address) => listenOn(transport, address, options.listen, accept)
+    (address) => listenOn(transport, address, options.listen, accept, isBalancer)
   )
 
   const drain = Effect.fn("SocksServer.drain")(function*() {

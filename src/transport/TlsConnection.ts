@@ -37,19 +37,14 @@ const secure = (socket: Net.Socket, { context, wantsCertificate }: Options): Nod
 export class TlsConnection extends NodeConnection {
   insecure = true
   peerName: string | undefined = undefined
-  readonly beginTls: Connection["beginTls"]
+  readonly beginTls: Connection["beginTls"] = undefined
 
   /** Takes over a socket that was just accepted, and of which nothing was read. */
   constructor(socket: Net.Socket, options: Options) {
-    if (options.clearFirst === true) {
-      super(socket, true)
-      this.beginTls = (early) => Effect.suspend(() => this.begin(socket, early, options))
-    } else {
-      const secured = secure(socket, options)
-      super(secured, true)
-      this.beginTls = undefined
-      this.await(secured, socket, options)
-    }
+    const secured = options.clearFirst === true ? undefined : secure(socket, options)
+    super(secured ?? socket, true)
+    if (secured !== undefined) this.attend(secured, socket, options)
+    else this.beginTls = (early) => Effect.suspend(() => this.begin(socket, early, options))
   }
 
   /** Has TLS take the place of the socket. Nothing that came in clear is left to be pulled. */
@@ -59,8 +54,9 @@ export class TlsConnection extends NodeConnection {
     if (socket.destroyed) return Effect.fail(this.failure ?? SocketError.closed)
     // The next pull tells of the end.
     if (socket.readableEnded) return Effect.void
+    // What it reads is for TLS now; the end of it, where that had come already, is still heard of.
     socket.removeAllListeners("readable")
-    // What came first, last.
+    // Each goes in front of what is there: first what came last.
     if (pending !== undefined) socket.unshift(pending)
     if (early.length > 0) socket.unshift(early)
     const secured = this.socket = secure(socket, options)
@@ -68,18 +64,19 @@ export class TlsConnection extends NodeConnection {
     secured.on("error", (error) => this.release(SocketError.make(error)))
     secured.on("close", () => this.release(SocketError.closed))
     secured.on("readable", () => this.readable())
-    this.await(secured, socket, options)
+    this.attend(secured, socket, options)
     return Effect.void
   }
 
   /** Sees to what a `tls.Server` would. */
-  private await(secured: NodeTls.TLSSocket, socket: Net.Socket, { wantsCertificate }: Options): void {
+  private attend(secured: NodeTls.TLSSocket, socket: Net.Socket, { wantsCertificate }: Options): void {
     // Neither event is in the types; both come from sockets of `tls.Server` as well.
     secured.on("secure", () => this.secured(secured, wantsCertificate))
     // After the handshake, Node leaves it to a `tls.Server` to end the connection.
     secured.on("_tlsError", (error: Error) => void secured.destroy(error))
     // Whatever becomes of the socket below is told by the one above.
     socket.on("error", () => {})
+    // What was for somebody else.
     const before = socket.bytesRead - socket.readableLength
     // OpenSSL would wait for the rest.
     const timer = setTimeout(() => {

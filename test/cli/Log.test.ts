@@ -23,6 +23,7 @@ const record: ConnectionRecord = {
   id: 7,
   protocol: "socks5",
   looksLike: undefined,
+  command: "connect",
   client: "127.0.0.1:5000",
   user: "alice",
   destination: "example.test:443",
@@ -115,10 +116,20 @@ describe("ConnectionLog.layer", () => {
       assert.deepStrictEqual(others, JSON.parse(yield* linesOf(record)))
     }))
 
+  it.effect("names every command but CONNECT", () =>
+    Effect.gen(function*() {
+      for (const command of ["bind", "associate", "resolve", "resolve-ptr", "forward"] as const) {
+        const { command: named, ...others } = JSON.parse(yield* linesOf({ ...record, command }))
+        assert.strictEqual(named, command)
+        assert.deepStrictEqual(others, JSON.parse(yield* linesOf(record)))
+      }
+    }))
+
   it.effect("leaves out what was never learned", () =>
     Effect.gen(function*() {
       const nothing = {
         protocol: undefined,
+        command: undefined,
         client: undefined,
         user: undefined,
         destination: undefined,

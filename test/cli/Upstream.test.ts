@@ -4,6 +4,7 @@ import * as Cli from "../support/Cli.ts"
 import { proxy } from "../support/Proxy.ts"
 import { connectThrough } from "../support/RawClient.ts"
 import { target } from "../support/Targets.ts"
+import { associated, U4, udpEcho } from "../support/Udp.ts"
 
 describe("serve --upstream", () => {
   it.live("goes through a chain from the chosen address, and tells nobody a password", () =>
@@ -28,6 +29,21 @@ describe("serve --upstream", () => {
       assert.strictEqual(yield* cli.stop, 0)
       assert.notInclude(cli.stdout() + cli.stderr(), "S3cr3t")
       assert.strictEqual(last.records[0]?.destination, `127.0.0.1:${origin.port}`)
+    }))
+
+  it.live("takes datagrams through, and names the command in the log", () =>
+    Effect.gen(function*() {
+      const [inner, origin] = [yield* proxy(), yield* udpEcho()]
+      const cli = yield* Cli.serve({ args: ["--upstream", `socks5h://127.0.0.1:${inner.port}`] })
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { exchange } = yield* associated(cli.port)
+        assert.deepStrictEqual((yield* exchange(U4(origin.port, "ping"))).bytes, U4(origin.port, "ping"))
+      }))
+      const line = yield* cli.takeLine(/connection ended/)
+      assert.match(line, / command=associate address=127\.0\.0\.1:\d+ reply=0 /)
+      assert.include(line, `address=127.0.0.1:${inner.port}`)
+      assert.include(line, "datagrams_up=1 datagrams_down=1")
+      assert.strictEqual(yield* cli.stop, 0)
     }))
 
   it.live("is refused in one line without a password when it is no URL", () =>

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Host from "effect/net/Host"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Negotiation from "../../src/client/Negotiation.ts"
 import type { NegotiationError } from "../../src/client/ProxyError.ts"
@@ -36,8 +37,16 @@ describe("Negotiation of SOCKS5", () => {
     assert.strictEqual(hex(plain.first(request).bytes), "050100")
     const step = plain.next("method", bytes("0500ff"), request)
     assert.deepStrictEqual(shown(step), { _tag: "Say", taken: 2, bytes: hex(request), stage: "answer" })
-    const answer = plain.next("answer", bytes("05000001000000000000ff"), request)
-    assert.deepStrictEqual(answer, { _tag: "Open", taken: 10 })
+    const answer = plain.next("answer", bytes("050000017f0000021234ff"), request)
+    const ip = NetAddress.ipv4FromBytesUnsafe(bytes("7f000002"))
+    assert.deepStrictEqual(answer, { _tag: "Open", taken: 10, bound: { _tag: "Ipv4", ip, port: 0x1234 } })
+  })
+
+  it("asks for UDP ASSOCIATE, which SOCKS5 alone has", () => {
+    assert.strictEqual(hex(make("socks5h://127.0.0.1").associate ?? bytes("")), "05030001000000000000")
+    for (const other of ["socks4", "socks4a", "http", "https"]) {
+      assert.isUndefined(make(`${other}://127.0.0.1`).associate)
+    }
   })
 
   it("logs in if it is asked to", () => {

@@ -5,6 +5,8 @@ import * as Fs from "node:fs"
 import * as NodeHttp from "node:http"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import * as Certificates from "../support/Certificates.ts"
+import * as Cli from "../support/Cli.ts"
 import { greeting, httpOrigin, listen } from "../support/HttpOrigin.ts"
 import * as Program from "../support/Program.ts"
 import { closedPort } from "../support/Targets.ts"
@@ -90,6 +92,42 @@ layer(Fixture.layer, { excludeTestServices: true })("curl over HTTP", (it) => {
         assert.match(yield* guarded.takeLine(/connection ended/), / user=ann /)
       }
       assert.notMatch(guarded.stdout() + guarded.stderr(), /sesame|p:ä%/)
+    }))
+
+  it.effect("--proxy https:// does all of this in TLS", () =>
+    Effect.gen(function*() {
+      const { origin } = yield* Fixture
+      const { cert, key } = yield* Certificates.make(yield* Certificates.directory, "server", "server")
+      const listen = ["--listen", `tls://127.0.0.1:0?cert=${cert}&key=${key}`]
+      const [open, guarded] = yield* Effect.all([
+        Cli.serve({ args: listen }),
+        Cli.serve({ args: [...listen, "--user", "ann:sesame"] })
+      ], { concurrency: 2 })
+      const url = `http://127.0.0.1:${origin}/`
+      const proxied = ({ port }: Cli.Cli) => ["--proxy", `https://127.0.0.1:${port}`, "--proxy-cacert", cert]
+      for (const tunnel of [[], ["-p"]]) {
+        assert.deepStrictEqual(yield* curl([...tunnel, ...proxied(open), url]), fetched)
+        const line = yield* open.takeLine(/connection ended/)
+        assert.include(line, ` destination=127.0.0.1:${origin} address=127.0.0.1:${origin} reply=0 `)
+        assert.match(line, / protocol=http .* reason=done/)
+
+        const login = [...tunnel, "--proxy-user", "ann:sesame"]
+        assert.deepStrictEqual(yield* curl([...login, ...proxied(guarded), url]), fetched)
+        assert.match(yield* guarded.takeLine(/connection ended/), / user=ann .* reason=done/)
+        const none = yield* curl([...codes, ...tunnel, ...proxied(guarded), url])
+        assert.strictEqual(none.stdout, tunnel.length === 0 ? "000 407 1\n" : "407 000 1\n")
+        assert.match(yield* guarded.takeLine(/connection ended/), / reason="no acceptable method/)
+        const wrong = yield* curl([...codes, ...tunnel, "--proxy-user", "ann:x", ...proxied(guarded), url])
+        assert.strictEqual(wrong.stdout, tunnel.length === 0 ? "000 407 1\n" : "407 000 1\n")
+        assert.match(yield* guarded.takeLine(/connection ended/), / reason="authentication failed"/)
+      }
+      const several = yield* curl([...proxied(open), "-w", "%{num_connects}\n", url, url])
+      assert.strictEqual(several.stdout, `${greeting}1\n${greeting}0\n`)
+      yield* open.takeLine(/connection ended/)
+      const plain = yield* curl(["--proxy", `http://127.0.0.1:${open.port}`, url])
+      assert.notStrictEqual(plain.code, 0)
+      assert.strictEqual(plain.stdout, "")
+      yield* open.takeLine(/no TLS/)
     }))
 
   it.effect("is told that its password is wrong, and that it needs one", () =>

@@ -10,6 +10,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { AccessPolicy } from "../../src/policy/AccessPolicy.ts"
+import * as Certificates from "../support/Certificates.ts"
 import * as Cli from "../support/Cli.ts"
 import { greeting, httpOrigin } from "../support/HttpOrigin.ts"
 import { within } from "../support/Polling.ts"
@@ -135,6 +136,45 @@ layer(Fixture.layer, { excludeTestServices: true })("haproxy", (it) => {
       const ended = yield* curl("--interface", "127.0.0.6", "--proxy", balancer, `http://127.0.0.1:${origin}/`)
       assert.deepStrictEqual(ended, { code: 0, stdout: greeting, stderr: "" })
       yield* sluice.takeLine(/connection ended.*client=127\.0\.0\.6:\d+ /)
+    }))
+
+  it.effect("says so before the TLS that it passes through", () =>
+    Effect.gen(function*() {
+      const { origin } = yield* Fixture
+      const { cert, key } = yield* Certificates.make(yield* Certificates.directory, "server", "server")
+      const sluice = yield* Cli.serve({
+        args: ["--listen", `tls://127.0.0.1:0?cert=${cert}&key=${key}`, "--proxy-protocol", "127.0.0.1"]
+      })
+      const get = (port: number, ...args: ReadonlyArray<string>) =>
+        curl("--proxy", `https://127.0.0.1:${port}`, "--proxy-cacert", cert, ...args, `http://127.0.0.1:${origin}/`)
+      // First, since few of those that fail are logged.
+      const direct = yield* get(sluice.port)
+      assert.notStrictEqual(direct.code, 0)
+      assert.strictEqual(direct.stdout, "")
+      assert.include(yield* sluice.takeLine(/no TLS/), "PROXY header: there is none: byte 1 is 0x16")
+      const [v1, v2] = yield* Effect.all([closedPort, closedPort])
+      yield* start(
+        v2,
+        `
+listen tls1
+  bind 127.0.0.1:${v1}
+  server sluice 127.0.0.1:${sluice.port} send-proxy
+listen tls2
+  bind 127.0.0.1:${v2}
+  server sluice 127.0.0.1:${sluice.port} send-proxy-v2
+`
+      )
+      for (const [port, client] of [[v1, "127.0.0.9"], [v2, "127.0.0.10"]] as const) {
+        for (const tunnel of [[], ["-p"]]) {
+          const ended = yield* get(port, "--interface", client, ...tunnel)
+          assert.deepStrictEqual(ended, { code: 0, stdout: greeting, stderr: "" })
+          const line = yield* sluice.takeLine(new RegExp(`connection ended.* client=${client}:`))
+          assert.include(line, " reason=done")
+        }
+      }
+      const other = yield* get(sluice.port, "--interface", "127.0.0.11")
+      assert.deepStrictEqual(other, { code: 0, stdout: greeting, stderr: "" })
+      yield* sluice.takeLine(/connection ended.* client=127\.0\.0\.11:/)
     }))
 
   it.effect("checks our health with connections of its own", () =>

@@ -11,11 +11,12 @@ const read = (path: string) => Fs.readFileSync(Path.join(root, path), "utf8")
 /** From top to bottom, as the map in CONTRIBUTING.md lists them. */
 const rooms = [...read("CONTRIBUTING.md").matchAll(/^\|.*`src\/(\w+)\/`.*\|.*\|$/gm)].map(([, room = ""]) => room)
 
-/** Below, and still none of its business: transport knows no SOCKS, policy no bytes, the bench not what it measures. */
+/** Below, and still none of its business: transport knows no SOCKS, policy no bytes, bench and probe not what they look at. */
 const strangers: Readonly<Record<string, ReadonlyArray<string>>> = {
   transport: ["protocol"],
   policy: ["client", "protocol"],
-  bench: ["config", "server", "policy", "transport"]
+  bench: ["probe", "config", "server", "policy", "transport"],
+  probe: ["config", "server", "policy"]
 }
 
 /** The only room that may import a package, besides effect. */
@@ -59,7 +60,17 @@ const show = ({ file, from }: Import) => `${file} imports ${from}`
 
 describe("imports", () => {
   it("were read at all", () => {
-    assert.deepStrictEqual(rooms, ["cli", "bench", "config", "server", "policy", "client", "transport", "protocol"])
+    assert.deepStrictEqual(rooms, [
+      "cli",
+      "bench",
+      "probe",
+      "config",
+      "server",
+      "policy",
+      "client",
+      "transport",
+      "protocol"
+    ])
     assert.includeMembers(files, ["src/index.ts", "src/cli.ts", "src/server/Session.ts"])
     const served = imports.filter(({ file }) => file === "src/server/SocksServer.ts").map(({ from }) => from)
     assert.includeMembers(served, ["effect/Layer", "./Session.ts"])
@@ -84,7 +95,7 @@ describe("imports", () => {
   it("only point down between rooms", () => {
     const wrong = relative.filter((one) => {
       const target = roomOf(targetOf(one))
-      if (one.room === "index") return ["cli", "bench", "config", "index"].includes(target)
+      if (one.room === "index") return ["cli", "bench", "probe", "config", "index"].includes(target)
       return rooms.indexOf(target) < rooms.indexOf(one.room) || strangers[one.room]?.includes(target) === true
     })
     assert.deepStrictEqual(wrong.map(show), [])

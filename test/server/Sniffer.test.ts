@@ -83,6 +83,7 @@ describe("a client that speaks something else", () => {
         id: 1,
         protocol: undefined,
         looksLike: "TLS",
+        command: undefined,
         client: "192.0.2.1:5000",
         user: undefined,
         destination: undefined,

@@ -529,6 +529,7 @@ describe("Sessions", () => {
         phase: "relay",
         protocol: "socks5",
         looksLike: undefined,
+        command: "connect",
         client: first?.client,
         user: undefined,
         destination: "127.0.0.1:80",

@@ -52,7 +52,7 @@ const start = (program: string, debianPackage: string, args: (port: number) => R
     return port
   })
 
-/** Its port. It dials 127.0.0.0/8, but 127.0.0.9. */
+/** Its port. It dials 127.0.0.0/8, but 127.0.0.9, sends datagrams there, and takes connections for BIND. */
 export const dante = Effect.gen(function*() {
   const folder = yield* Effect.acquireRelease(
     Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "sluice-dante-"))),
@@ -72,7 +72,8 @@ user.privileged: ${user}
 user.unprivileged: ${user}
 client pass { from: 127.0.0.0/8 to: 0.0.0.0/0 }
 socks block { from: 127.0.0.0/8 to: 127.0.0.9/32 }
-socks pass { from: 127.0.0.0/8 to: 0.0.0.0/0 command: connect }
+socks pass { from: 127.0.0.0/8 to: 0.0.0.0/0 command: connect udpassociate bind }
+socks pass { from: 0.0.0.0/0 to: 127.0.0.0/8 command: udpreply bindreply }
 `
     )
     return ["-f", file, "-p", Path.join(folder, "danted.pid")]

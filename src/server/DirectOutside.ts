@@ -1,0 +1,137 @@
+/** Datagrams that leave from this machine: a socket for each address family, opened when it is first needed. */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Address from "../protocol/Address.ts"
+import * as UdpHeader from "../protocol/UdpHeader.ts"
+import type { Datagrams, DatagramSocket, Receiver } from "../transport/Datagrams.ts"
+import type { ListenError } from "../transport/Transport.ts"
+import type { Inside, Outside, Way } from "./Outside.ts"
+import * as Route from "./Route.ts"
+
+export interface Services extends Route.Finder {
+  readonly datagrams: Datagrams["Service"]
+}
+
+/** An address that the client sends to: from there it may be answered, from any port. */
+interface Source {
+  /** The header of what came from there last, and its port. */
+  header: Uint8Array
+  port: number
+  /** When the last datagram went there, or came from there. */
+  usedAt: number
+  ways: number
+}
+
+interface Family {
+  readonly socket: DatagramSocket
+  readonly scope: Scope.Closeable
+  ways: number
+}
+
+class Direct implements Outside {
+  readonly ended = Effect.never
+  private readonly services: Services
+  private readonly scope: Scope.Scope
+  private readonly inside: Inside
+  private readonly sources = new Map<string, Source>()
+  private readonly families = new Map<NetAddress.IpFamily, Family>()
+  private readonly opening = Semaphore.makeUnsafe(1)
+
+  constructor(services: Services, scope: Scope.Scope, inside: Inside) {
+    this.services = services
+    this.scope = scope
+    this.inside = inside
+  }
+
+  private readonly receiver: Receiver = {
+    received: (bytes, host, port) => this.received(bytes, host, port),
+    failed: () => this.inside.dropped("unsendable")
+  }
+
+  private received(bytes: Uint8Array, host: string, port: number): void {
+    const source = this.sources.get(host)
+    if (source === undefined) return this.inside.dropped("unsolicited")
+    if (port !== source.port) {
+      // A copy: the old one may wait in a queue.
+      const header = source.header = source.header.slice()
+      header[header.length - 2] = port >> 8
+      header[header.length - 1] = port & 0xff
+      source.port = port
+    }
+    source.usedAt = this.inside.now()
+    this.inside.answered([source.header, bytes], bytes.length)
+  }
+
+  /** The policy judges the request as sent, and then each address; of several, IPv4 works in more places. */
+  readonly choose: Outside["choose"] = (request) =>
+    Effect.flatMap(Route.find(this.services, request), (addresses) => {
+      const address = Route.preferred(addresses)
+      return Effect.map(
+        this.open(NetAddress.familyOf(address)),
+        (family) => this.way(family, address, request.destination.port)
+      )
+    })
+
+  private way(family: Family, address: NetAddress.IpAddress, port: number): Way {
+    const host = NetAddress.formatIp(address)
+    const source = this.sources.get(host) ?? {
+      header: UdpHeader.codec.encode({
+        fragment: 0,
+        address: Address.fromInetAddress(NetAddress.inetAddressUnsafe(address, port))
+      }),
+      port,
+      usedAt: this.inside.now(),
+      ways: 0
+    }
+    source.ways++
+    this.sources.set(host, source)
+    family.ways++
+    const { socket } = family
+    return {
+      get usedAt() {
+        return source.usedAt
+      },
+      send: (payload, now) => {
+        source.usedAt = now
+        return socket.send([payload], host, port)
+      },
+      release: () => {
+        family.ways--
+        if (--source.ways === 0) this.sources.delete(host)
+      }
+    }
+  }
+
+  private open(name: NetAddress.IpFamily): Effect.Effect<Family, ListenError> {
+    const bind = Effect.fnUntraced({ self: this }, function*(this: Direct) {
+      const scope = yield* Scope.fork(this.scope)
+      const any = name === "IPv4" ? NetAddress.ipv4Unspecified : NetAddress.ipv6Unspecified
+      const socket = yield* this.services.datagrams.bind(NetAddress.inetAddressUnsafe(any, 0), this.receiver).pipe(
+        Scope.provide(scope),
+        Effect.onError(() => Scope.close(scope, Exit.void))
+      )
+      const family: Family = { scope, socket, ways: 0 }
+      this.families.set(name, family)
+      return family
+    })
+    return this.opening.withPermit(Effect.suspend(() => {
+      const open = this.families.get(name)
+      return open === undefined ? bind() : Effect.succeed(open)
+    }))
+  }
+
+  readonly sweep: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.forEach([...this.families], ([name, { scope, ways }]) => {
+      if (ways > 0) return Effect.void
+      this.families.delete(name)
+      return Scope.close(scope, Exit.void)
+    }, { discard: true })
+  )
+}
+
+/** Its sockets are closed with the scope. */
+export const make = (services: Services, inside: Inside): Effect.Effect<Outside, never, Scope.Scope> =>
+  Effect.map(Effect.scope, (scope) => new Direct(services, scope, inside))
