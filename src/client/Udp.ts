@@ -10,7 +10,7 @@ import * as Address from "../protocol/Address.ts"
 import * as UdpHeader from "../protocol/UdpHeader.ts"
 import type { Datagrams } from "../transport/Datagrams.ts"
 import { Dialer } from "../transport/Dialer.ts"
-import { type ResolveError, Resolver } from "../transport/Resolver.ts"
+import { preferred, type ResolveError, Resolver } from "../transport/Resolver.ts"
 import type { ListenError } from "../transport/Transport.ts"
 import * as Chain from "./Chain.ts"
 import type { ProxyError } from "./ProxyError.ts"
@@ -82,7 +82,7 @@ export const associate = Effect.fn("SocksClient.associate")(function*(
     const to = yield* Effect.fromResult(Host.hostPortFromInput(destination))
     if (relay.resolvesNames || typeof to.host !== "string" || NetAddress.isScopedIpv6Literal(to.host)) return to
     const addresses = yield* resolver.resolve(to.host)
-    return Host.hostPortUnsafe(addresses.find(NetAddress.isIpv4Address) ?? addresses[0], to.port)
+    return Host.hostPortUnsafe(preferred(addresses), to.port)
   })
 
   return {

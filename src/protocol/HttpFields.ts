@@ -1,6 +1,6 @@
 /** The header fields of HTTP messages that matter to whoever is between the two ends (RFC 9110 §7.6, RFC 9112 §6). */
 import * as Result from "effect/Result"
-import { BadRequest, ProtocolError } from "./ProtocolError.ts"
+import { badRequest, type ProtocolError } from "./ProtocolError.ts"
 
 /** Names and values by turns, in the order and case in which they came. */
 export type Fields = ReadonlyArray<string>
@@ -53,8 +53,7 @@ export const endToEnd = (fields: Fields): Array<string> => {
 /** How a message tells where its content ends (RFC 9112 §6.3). */
 export type Framing = "none" | "length" | "chunked"
 
-const bad = (why: string, status: 400 | 501 = 400) =>
-  Result.fail(new ProtocolError({ frame: "HTTP request", reason: new BadRequest({ status, why }) }))
+const bad = (why: string, status: 400 | 501 = 400) => Result.fail(badRequest(status, why))
 
 const single = ["content-length", "transfer-encoding", "host", "proxy-authorization"] as const
 

@@ -1,7 +1,7 @@
 /** Where an HTTP request to a proxy is to go: the two forms of request-target that name it (RFC 9112 §3.2). */
 import * as Result from "effect/Result"
 import type { Address } from "./Address.ts"
-import { BadRequest, ProtocolError } from "./ProtocolError.ts"
+import { badRequest, type ProtocolError } from "./ProtocolError.ts"
 
 /** A request that is to be forwarded. */
 export interface Forwarded {
@@ -12,8 +12,7 @@ export interface Forwarded {
   readonly path: string
 }
 
-const bad = (why: string) =>
-  Result.fail(new ProtocolError({ frame: "HTTP request", reason: new BadRequest({ status: 400, why }) }))
+const bad = (why: string) => Result.fail(badRequest(400, why))
 
 /** `HOST:PORT`, brackets around IPv6; whether the host is one is `Address.toHostPort`'s question. */
 const authorityPattern = /^(\[[0-9A-Fa-f:.]+\]|[^[\]:@/?#\\]+)(?::(\d{0,5}))?$/

@@ -122,3 +122,7 @@ export class ProtocolError extends Data.TaggedError("ProtocolError")<{
     return `${this.frame}: ${this.reason.message}`
   }
 }
+
+/** An HTTP request that won't do, and the status that says so. */
+export const badRequest = (status: BadRequest["status"], why: string): ProtocolError =>
+  new ProtocolError({ frame: "HTTP request", reason: new BadRequest({ status, why }) })

@@ -1,7 +1,7 @@
 import * as Schema from "effect/Schema"
 import { Address, decodeAfter, encodeAfter, maxLength } from "./Address.ts"
 import { Byte, checkVersion, type Codec, done, failed, trusted } from "./Codec.ts"
-import { ReservedNotZero } from "./ProtocolError.ts"
+import { ProtocolError, ReservedNotZero, UnknownCommand } from "./ProtocolError.ts"
 import { version } from "./Version.ts"
 
 const name = "request"
@@ -48,3 +48,7 @@ export const codec: Codec<Request> = {
   },
   encode: ({ address, command }) => encodeAfter([version, command, 0], address)
 }
+
+/** A command that is not served here, well formed as it is: 07. */
+export const notServed = (command: number): ProtocolError =>
+  new ProtocolError({ frame: name, reason: new UnknownCommand({ command }) })

@@ -12,7 +12,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
 import type { UpstreamError } from "../client/Upstreams.ts"
 import * as Address from "../protocol/Address.ts"
-import { ProtocolError, UnknownCommand } from "../protocol/ProtocolError.ts"
+import type { ProtocolError } from "../protocol/ProtocolError.ts"
 import * as Reply from "../protocol/Reply.ts"
 import * as Request from "../protocol/Request.ts"
 import type { ConnectionError } from "../transport/Connection.ts"
@@ -50,10 +50,7 @@ export type Associate = (
 ) => Effect.Effect<void, ProtocolError | ListenError | UpstreamError | ConnectionError, Scope.Scope>
 
 /** Where there are no UDP sockets, or no upstream that takes datagrams: 07. */
-export const notServed: Associate = () => {
-  const reason = new UnknownCommand({ command: Request.udpAssociate })
-  return Effect.fail(new ProtocolError({ frame: Request.codec.name, reason }))
-}
+export const notServed: Associate = () => Effect.fail(Request.notServed(Request.udpAssociate))
 
 /** How often what was not used for long is looked for. */
 const sweepInterval = Duration.seconds(15)

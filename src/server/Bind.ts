@@ -10,7 +10,6 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import type { AccessPolicy } from "../policy/AccessPolicy.ts"
 import * as Address from "../protocol/Address.ts"
-import { ProtocolError, UnknownCommand } from "../protocol/ProtocolError.ts"
 import * as Request from "../protocol/Request.ts"
 import type { Connection, ConnectionError } from "../transport/Connection.ts"
 import * as PortRange from "../transport/PortRange.ts"
@@ -47,10 +46,7 @@ export type Bind = (
 ) => Effect.Effect<Connection, RequestError | ConnectionError | Cause.Done, Scope.Scope>
 
 /** For a server that can't: its clients' peers would see the wrong machine. */
-export const notServed: Bind = () =>
-  Effect.fail(
-    new ProtocolError({ frame: Request.codec.name, reason: new UnknownCommand({ command: Request.bind }) })
-  )
+export const notServed: Bind = () => Effect.fail(Request.notServed(Request.bind))
 
 /** Peers that may wait to be judged; further ones are closed. */
 const maxWaiting = 8

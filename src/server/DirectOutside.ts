@@ -7,6 +7,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Address from "../protocol/Address.ts"
 import * as UdpHeader from "../protocol/UdpHeader.ts"
 import type { Datagrams, DatagramSocket, Receiver } from "../transport/Datagrams.ts"
+import { preferred } from "../transport/Resolver.ts"
 import type { ListenError } from "../transport/Transport.ts"
 import type { Inside, Outside, Way } from "./Outside.ts"
 import * as Route from "./Route.ts"
@@ -68,7 +69,7 @@ class Direct implements Outside {
   /** The policy judges the request as sent, and then each address; of several, IPv4 works in more places. */
   readonly choose: Outside["choose"] = (request) =>
     Effect.flatMap(Route.find(this.services, request), (addresses) => {
-      const address = Route.preferred(addresses)
+      const address = preferred(addresses)
       return Effect.map(
         this.open(NetAddress.familyOf(address)),
         (family) => this.way(family, address, request.destination.port)

@@ -7,7 +7,7 @@ import type { Authenticator } from "../policy/Authenticator.ts"
 import * as BasicCredentials from "../protocol/BasicCredentials.ts"
 import * as HttpFields from "../protocol/HttpFields.ts"
 import * as HttpTarget from "../protocol/HttpTarget.ts"
-import { BadRequest, ProtocolError } from "../protocol/ProtocolError.ts"
+import { badRequest } from "../protocol/ProtocolError.ts"
 import * as Reply from "../protocol/Reply.ts"
 import type { ConnectionError } from "../transport/Connection.ts"
 import type { Dialect, Forwarding, Wish } from "./Dialect.ts"
@@ -38,9 +38,6 @@ const makeAuthenticate = (session: SessionState, authenticator: Authenticator["S
   })
 }
 
-const bad = (status: BadRequest["status"], why: string) =>
-  Effect.fail(new ProtocolError({ frame: "HTTP request", reason: new BadRequest({ status, why }) }))
-
 /** What a request asks for, once its head is sound and its sender is known. */
 const understand = Effect.fnUntraced(function*(
   session: SessionState,
@@ -51,19 +48,21 @@ const understand = Effect.fnUntraced(function*(
   const { method = "", rawHeaders, url = "" } = request
   // A client that sent HEAD takes the content of an answer for the next answer.
   session.dialect = method === "HEAD" ? dialects.head : dialects.other
-  if (request.httpVersion !== "1.1" && request.httpVersion !== "1.0") return yield* bad(505, "not HTTP/1.0 or HTTP/1.1")
+  if (request.httpVersion !== "1.1" && request.httpVersion !== "1.0") {
+    return yield* badRequest(505, "not HTTP/1.0 or HTTP/1.1")
+  }
   const framing = yield* Effect.fromResult(HttpFields.framing(request.httpVersion, rawHeaders))
   if (response === undefined) {
     const address = yield* Effect.fromResult(HttpTarget.fromAuthority(url))
     if (framing === "chunked" || (framing === "length" && request.headers["content-length"] !== "0")) {
-      return yield* bad(400, "CONNECT has no content")
+      return yield* badRequest(400, "CONNECT has no content")
     }
     yield* authenticate(message)
     return { command: "connect", address }
   }
   const forwarded = yield* Effect.fromResult(HttpTarget.fromAbsolute(method, url))
   // It would send the credentials, and whatever else others have added, back to scripts.
-  if (method === "TRACE") return yield* bad(501, "TRACE is not served")
+  if (method === "TRACE") return yield* badRequest(501, "TRACE is not served")
   yield* authenticate(message)
   return { ...forwarded, request, response, framing }
 })

@@ -3,7 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
-import { BadRequest, ProtocolError } from "../protocol/ProtocolError.ts"
+import { badRequest, type ProtocolError } from "../protocol/ProtocolError.ts"
 import { type Connection, ConnectionError } from "../transport/Connection.ts"
 import * as ConnectionDuplex from "../transport/ConnectionDuplex.ts"
 import type { MessageReader } from "./MessageReader.ts"
@@ -68,9 +68,6 @@ const load = Effect.suspend(() =>
       (http) => shared ??= { http, server: makeServer(http) }
     )
 )
-
-const badRequest = (status: BadRequest["status"], why: string) =>
-  new ProtocolError({ frame: "HTTP request", reason: new BadRequest({ status, why }) })
 
 /** What the parser stopped at, in words for the client. */
 const failureOf = (error: Error & { readonly code?: string; readonly reason?: string }): Failure => {

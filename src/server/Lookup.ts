@@ -9,8 +9,9 @@ import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import type { AccessRequest } from "../policy/AccessPolicy.ts"
 import * as Address from "../protocol/Address.ts"
-import { ProtocolError, UnknownAddressType, UnknownCommand } from "../protocol/ProtocolError.ts"
+import { ProtocolError, UnknownAddressType } from "../protocol/ProtocolError.ts"
 import * as Request from "../protocol/Request.ts"
+import { preferred } from "../transport/Resolver.ts"
 import type { Wish } from "./Dialect.ts"
 import * as Route from "./Route.ts"
 import type { SessionState } from "./SessionState.ts"
@@ -22,16 +23,16 @@ export const answer = Effect.fnUntraced(function*(services: Route.Finder, sessio
   const request: AccessRequest = { client: session.remote, user: session.user, destination }
   if (wish.command === "resolve") {
     // Many ask for one address who know no IPv6.
-    const address = Route.preferred(yield* Route.find(services, request))
+    const address = preferred(yield* Route.find(services, request))
     return Address.fromInetAddress(NetAddress.inetAddressUnsafe(address, 0))
   }
-  if (typeof host === "string") return yield* refuse(new UnknownAddressType({ type: Address.AddressType.Domain }))
+  if (typeof host === "string") {
+    const reason = new UnknownAddressType({ type: Address.AddressType.Domain })
+    return yield* new ProtocolError({ frame: Request.codec.name, reason })
+  }
   const { reverse } = services.resolver
-  if (reverse === undefined) return yield* refuse(new UnknownCommand({ command: Request.resolvePtr }))
+  if (reverse === undefined) return yield* Request.notServed(Request.resolvePtr)
   const [address] = yield* Route.find(services, request)
   const told: Address.Address = { _tag: "Domain", name: yield* reverse(address), port: 0 }
   return told
 })
-
-const refuse = (reason: ProtocolError["reason"]) =>
-  Effect.fail(new ProtocolError({ frame: Request.codec.name, reason }))

@@ -27,10 +27,6 @@ export interface Services extends Finder {
 
 export type Addresses = Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
 
-/** Where only one can be tried, IPv4 works in more places. */
-export const preferred = (addresses: Addresses): NetAddress.IpAddress =>
-  addresses.find(NetAddress.isIpv4Address) ?? addresses[0]
-
 /** Those addresses that the policy allows; the first denial when it allows none. */
 const allowed = (
   policy: AccessPolicy["Service"],

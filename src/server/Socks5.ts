@@ -8,7 +8,7 @@ import * as Greeting from "../protocol/Greeting.ts"
 import * as MethodSelection from "../protocol/MethodSelection.ts"
 import * as PasswordReply from "../protocol/PasswordReply.ts"
 import * as PasswordRequest from "../protocol/PasswordRequest.ts"
-import { ProtocolError, UnknownCommand } from "../protocol/ProtocolError.ts"
+import type { ProtocolError } from "../protocol/ProtocolError.ts"
 import * as Reply from "../protocol/Reply.ts"
 import * as Request from "../protocol/Request.ts"
 import type { ConnectionError } from "../transport/Connection.ts"
@@ -60,7 +60,7 @@ const wish = (
     if (command === Request.resolvePtr) return Effect.succeed({ command: "resolve-ptr", address })
     // For the log.
     session.destination = Result.getOrUndefined(Address.toHostPort(address))
-    return Effect.fail(new ProtocolError({ frame: Request.codec.name, reason: new UnknownCommand({ command }) }))
+    return Effect.fail(Request.notServed(command))
   })
 
 /** The request can't be served. A failure reply has an address too, of zeros. */

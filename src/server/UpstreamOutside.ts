@@ -5,6 +5,7 @@ import type * as Scope from "effect/Scope"
 import * as UdpRelay from "../client/UdpRelay.ts"
 import type { UpstreamError, Upstreams } from "../client/Upstreams.ts"
 import { Datagrams } from "../transport/Datagrams.ts"
+import { preferred } from "../transport/Resolver.ts"
 import type { ListenError } from "../transport/Transport.ts"
 import { headerEnd } from "./DatagramHeader.ts"
 import type { Services } from "./DirectOutside.ts"
@@ -49,7 +50,7 @@ export const make = Effect.fnUntraced(function*(
         ? Effect.as(services.policy.authorize(request), way(request.destination))
         : Effect.map(
           Route.find(services, request),
-          (addresses) => way(Host.hostPortUnsafe(Route.preferred(addresses), port))
+          (addresses) => way(Host.hostPortUnsafe(preferred(addresses), port))
         )
     },
     sweep: Effect.void,

@@ -4,14 +4,13 @@ import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Dgram from "node:dgram"
 import { Datagrams, type DatagramSocket, type Receiver } from "./Datagrams.ts"
+import { codeOf } from "./SocketError.ts"
 import { ListenError } from "./Transport.ts"
 
 export interface Options {
   /** Bytes that may wait in one socket to be sent; what would come behind them is dropped. Default: 1 MiB. */
   readonly maxQueued?: number
 }
-
-const codeOf = (error: NodeJS.ErrnoException): string => error.code ?? "EUNKNOWN"
 
 /**
  * Node looks every address up before it sends to it, IP addresses too, and goes on in a later turn. To be answered at

@@ -8,6 +8,7 @@ import * as Certificates from "./Certificates.ts"
 import * as Handle from "./Handle.ts"
 import type { ListenAddress } from "./ListenAddress.ts"
 import { NodeConnection, onread } from "./NodeConnection.ts"
+import { codeOf } from "./SocketError.ts"
 import { TlsConnection } from "./TlsConnection.ts"
 import { type Accept, type Listener, ListenError, type Transport } from "./Transport.ts"
 import * as UnixSocket from "./UnixSocket.ts"
@@ -82,9 +83,6 @@ const unix = (path: string): Kind => ({
   takesHandles: true
 })
 
-const errorCode = (error: unknown): string =>
-  typeof error === "object" && error !== null && "code" in error ? String(error.code) : "EUNKNOWN"
-
 const stop = (server: Net.Server): Effect.Effect<void> =>
   Effect.sync(() => {
     server.close()
@@ -128,7 +126,7 @@ export const make = (options?: Options): Required<Pick<Transport["Service"], "li
   ) {
     const server = yield* Effect.acquireRelease(
       Effect.sync(() => Net.createServer({ allowHalfOpen: true, pauseOnConnect: true })),
-      (server) => Effect.sync(() => server.close())
+      stop
     )
     server.on("connection", (socket) => {
       // `_handle` is not in the types.
@@ -137,10 +135,10 @@ export const make = (options?: Options): Required<Pick<Transport["Service"], "li
       accept.accept(kind.adopt(Handle.tune(socket, keepAliveDelay), true))
     })
     yield* Effect.callback<void, ListenError>((resume) => {
-      server.once("error", (error) => resume(Effect.fail(new ListenError({ address, code: errorCode(error) }))))
+      server.once("error", (error) => resume(Effect.fail(new ListenError({ address, code: codeOf(error) }))))
       server.once("listening", () => {
         server.removeAllListeners("error")
-        server.on("error", (error) => accept.failed(errorCode(error)))
+        server.on("error", (error) => accept.failed(codeOf(error)))
         takeHandles(server, accept, kind)
         resume(Effect.void)
       })

@@ -4,7 +4,7 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Effect from "effect/Effect"
 import type * as Host from "effect/net/Host"
-import type * as NetAddress from "effect/net/NetAddress"
+import * as NetAddress from "effect/net/NetAddress"
 
 /**
  * A name could not be resolved.
@@ -22,6 +22,10 @@ export class ResolveError extends Data.TaggedError("ResolveError")<{
     return `can't resolve ${this.name}: ${this.code}`
   }
 }
+
+/** Where only one of several addresses can be tried, IPv4 works in more places. */
+export const preferred = (addresses: Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>): NetAddress.IpAddress =>
+  addresses.find(NetAddress.isIpv4Address) ?? addresses[0]
 
 /** Asked for names only, never for literals, once for each connection: a cache is its own business. */
 export class Resolver extends Context.Service<Resolver, {

@@ -6,6 +6,10 @@ export const closed = new ConnectionError({ reason: "Closed", code: "ECONNABORTE
 /** The peer has reset it. */
 export const reset = new ConnectionError({ reason: "Reset", code: "ECONNRESET" })
 
+/** The operating system's name for an error: `ECONNREFUSED`. */
+export const codeOf = (error: unknown): string =>
+  typeof error === "object" && error !== null && "code" in error ? String(error.code) : "EUNKNOWN"
+
 const resets = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "ECONNABORTED"])
 
 /** From a Node error event. */

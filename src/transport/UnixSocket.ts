@@ -5,6 +5,7 @@ import * as Fs from "node:fs"
 import * as Net from "node:net"
 import { longestPath } from "./ListenAddress.ts"
 import { NodeConnection } from "./NodeConnection.ts"
+import { codeOf } from "./SocketError.ts"
 
 /** Who comes through a file of this machine is on it. */
 const here = NetAddress.inetAddressUnsafe(NetAddress.ipv4Loopback, 0)
@@ -26,9 +27,6 @@ export class UnixConnection extends NodeConnection {
     return here
   }
 }
-
-const codeOf = (error: unknown): string =>
-  typeof error === "object" && error !== null && "code" in error ? String(error.code) : "EUNKNOWN"
 
 /** Succeeds when somebody takes the connection; fails with the system's code. */
 const knock = (path: string): Effect.Effect<void, string> =>
