@@ -19,6 +19,8 @@ export interface Contender {
   readonly wide: boolean
   /** Whether it is in the peer table. */
   readonly peer: boolean
+  /** Whether it relays datagrams. */
+  readonly udp: boolean
 }
 
 export interface Absent {
@@ -47,7 +49,7 @@ user.privileged: ${user}
 user.unprivileged: ${user}
 timeout.io: 0
 client pass { from: 127.0.0.0/8 to: 0.0.0.0/0 }
-socks pass { from: 127.0.0.0/8 to: 0.0.0.0/0 command: connect }
+socks pass { from: 127.0.0.0/8 to: 0.0.0.0/0 command: connect udpassociate udpreply }
 `
   )
   return `/usr/sbin/danted -f ${quote(file)} -p ${quote(Path.join(folder, "danted.pid"))}`
@@ -106,10 +108,11 @@ export const find = (places: Places): { present: Array<Contender>; absent: Array
     group: Contender["group"],
     missing: string | false,
     command: Contender["command"],
-    extra: { wide?: boolean; peer?: boolean } = {}
+    extra: { wide?: boolean; peer?: boolean; udp?: boolean } = {}
   ): void => {
-    if (missing === false) present.push({ name, group, command, wide: false, peer: group === "proxy", ...extra })
-    else absent.push({ name, why: missing })
+    if (missing === false) {
+      present.push({ name, group, command, wide: false, peer: group === "proxy", udp: false, ...extra })
+    } else absent.push({ name, why: missing })
   }
   const sluice = (workers: number) => (port: number): string =>
     `${node} ${quote(places.sluice)} serve --listen 127.0.0.1:${port}` + (workers > 1 ? ` --workers ${workers}` : "")
@@ -128,16 +131,18 @@ export const find = (places: Places): { present: Array<Contender>; absent: Array
   const baseline = quote(Path.join(places.out, "../baseline.js"))
   add("callbacks", "mechanism", false, (port) => `${node} ${baseline} ${port}`, { peer: true })
 
-  add("sluice", "proxy", false, sluice(1))
+  add("sluice", "proxy", false, sluice(1), { udp: true })
   const noWorkers = !help.includes("--workers") && "this build has no --workers"
   add("sluice-2", "proxy", noWorkers, sluice(2), { wide: true, peer: false })
   const debian = (program: string, name = program) => !onPath(program) && `Debian's ${name} isn't installed`
   // One line of log for each connection, of which a service's owner keeps none.
   add("microsocks", "proxy", debian("microsocks"), (port) => `microsocks -i 127.0.0.1 -p ${port} >/dev/null 2>&1`)
-  add("dante", "proxy", debian("danted", "dante-server"), dante(places.scratch))
-  add("3proxy", "proxy", !onPath("3proxy") && "not on the PATH", threeProxy(places.scratch))
+  add("dante", "proxy", debian("danted", "dante-server"), dante(places.scratch), { udp: true })
+  add("3proxy", "proxy", !onPath("3proxy") && "not on the PATH", threeProxy(places.scratch), {
+    udp: true
+  })
   const noHev = places.hev === undefined ? "no --hev PATH was given" : !Fs.existsSync(places.hev) && "not at that path"
-  add("hev-socks5-server", "proxy", noHev, hev(places.hev ?? "", places.scratch))
+  add("hev-socks5-server", "proxy", noHev, hev(places.hev ?? "", places.scratch), { udp: true })
   const npm = (file: string) => (port: number): string => `${node} ${quote(Path.join(places.out, "npm", file))} ${port}`
   add("@pondwader/socks5-server", "proxy", false, npm("pondwader.js"))
   add("simple-socks", "proxy", false, npm("simpleSocks.js"))

@@ -28,6 +28,7 @@ export const render = async (root: string, results: Results.Results): Promise<vo
     page = replace(page, "workers", Tables.workers(results.ladder))
   }
   if (results.peers !== undefined) page = replace(page, "peers", Tables.peers(results.peers))
+  if (results.udp !== undefined) page = replace(page, "udp", Tables.peers(results.udp))
   page = replace(page, "million", Tables.million(results))
   Fs.writeFileSync(file, page)
   // It aligns the tables; `npm run lint` wants them so.

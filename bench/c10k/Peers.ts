@@ -15,12 +15,16 @@ const idle = 3_000
 const noisy = 0.15
 
 /** Of the two loads that open connections, the paced one: all get the same. */
-const loads = (): ReadonlyArray<Load.Load> => {
+export const loads = (): ReadonlyArray<Load.Load> => {
   const groups = new Set<string>()
   return Loads.all(idle).filter((load) => load.group === "bulk" || (!groups.has(load.group) && groups.add(load.group)))
 }
 
-type Outcome = Pick<Load.Sample, "errors" | "others"> & { readonly cost: number | null }
+type Outcome = Pick<Load.Sample, "errors" | "others"> & {
+  readonly cost: number | null
+  /** Units of work a second. */
+  readonly rate: number | null
+}
 
 /** Each sample has a process of its own. A sample with failures has no cost. */
 const once = async (
@@ -34,30 +38,38 @@ const once = async (
     try {
       const sample = await load.run(proxy, target)
       const good = Object.keys(sample.errors).length === 0 && Number.isFinite(sample.cost)
-      return { errors: sample.errors, others: sample.others, cost: good ? sample.cost : null }
+      const { errors, others, seconds, work } = sample
+      return { errors, others, cost: good ? sample.cost : null, rate: good ? work / seconds : null }
     } finally {
       await proxy.stop()
     }
   } catch (error) {
-    return { errors: { [error instanceof Error ? error.message : String(error)]: 1 }, others: 0, cost: null }
+    return {
+      errors: { [error instanceof Error ? error.message : String(error)]: 1 },
+      others: 0,
+      cost: null,
+      rate: null
+    }
   }
 }
 
-/** Measures all loads for all contenders, `runs` times. `say` gets a line of progress. */
+/** Measures `loads` for all contenders, `runs` times. `say` gets a line of progress. */
 export const measure = async (
+  loads: ReadonlyArray<Load.Load>,
   contenders: ReadonlyArray<Contenders.Contender>,
   pin: string,
   runs: number,
   say: (line: string) => void
 ): Promise<ReadonlyArray<Results.PeerRow>> => {
   const target = await Children.startTarget()
-  const rows = loads().map((load) => ({
+  const rows = loads.map((load) => ({
     load,
     samples: contenders.map(() => new Array<number | null>()),
+    rates: contenders.map(() => new Array<number | null>()),
     errors: contenders.map((): Record<string, number> => ({}))
   }))
   for (let run = 1; run <= runs; run++) {
-    for (const { errors, load, samples } of rows) {
+    for (const { errors, load, rates, samples } of rows) {
       for (const [index, contender] of contenders.entries()) {
         let outcome = await once(load, contender, pin, target)
         if (outcome.others > noisy) {
@@ -65,6 +77,7 @@ export const measure = async (
           if (again.others < outcome.others) outcome = again
         }
         samples[index]?.push(outcome.cost)
+        rates[index]?.push(outcome.rate)
         const counts = errors[index] ?? {}
         for (const [what, count] of Object.entries(outcome.errors)) counts[what] = (counts[what] ?? 0) + count
         const cost = outcome.cost?.toFixed(load.digits) ?? `failed: ${Object.keys(outcome.errors).join(", ")}`
@@ -72,5 +85,11 @@ export const measure = async (
       }
     }
   }
-  return rows.map(({ errors, load, samples }) => ({ title: load.title, digits: load.digits, samples, errors }))
+  return rows.map(({ errors, load: { digits, group, title }, rates, samples }) => ({
+    title,
+    digits,
+    samples,
+    errors,
+    ...group === "udp" && { rates }
+  }))
 }

@@ -55,6 +55,8 @@ export interface PeerRow {
   readonly digits: number
   /** By contender, in the order of {@link Peers.names}: each sample's cost, `null` for one that failed. */
   readonly samples: ReadonlyArray<ReadonlyArray<number | null>>
+  /** Units of work a second, of each sample, where none is given a pace. */
+  readonly rates?: ReadonlyArray<ReadonlyArray<number | null>>
   /** What went wrong, by contender. */
   readonly errors: ReadonlyArray<Readonly<Record<string, number>>>
 }
@@ -86,6 +88,7 @@ export interface Peers extends Run {
 export interface Results {
   readonly ladder?: Ladder
   readonly peers?: Peers
+  readonly udp?: Peers
 }
 
 export const machine = (): Machine => ({

@@ -113,11 +113,12 @@ export const peers = (peers: Results.Peers): string => {
   const reference = peers.names.indexOf("sluice")
   const rows = peers.names.map((name, index) => [
     name,
-    ...peers.rows.map(({ digits, samples }) => {
+    ...peers.rows.map(({ digits, rates, samples }) => {
       const own = cost(samples[index])
       const ratio = own / cost(samples[reference])
       if (!Number.isFinite(own)) return "failed"
-      return fixed(own, digits) + (Number.isFinite(ratio) && index !== reference ? ` (${fixed(ratio, 2)})` : "")
+      const rate = rates === undefined ? "" : `, ${grouped(cost(rates[index]))} a second`
+      return fixed(own, digits) + rate + (Number.isFinite(ratio) && index !== reference ? ` (${fixed(ratio, 2)})` : "")
     })
   ])
   let text = `${where(peers)}\n${table(["proxy", ...peers.rows.map((row) => row.title)], rows)}\n` +

@@ -6,6 +6,8 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Url from "node:url"
 import * as Children from "../Children.ts"
+import type { Load } from "../Load.ts"
+import * as Loads from "../Loads.ts"
 import * as Proc from "../Proc.ts"
 import * as Build from "./Build.ts"
 import * as Contenders from "./Contenders.ts"
@@ -68,7 +70,7 @@ if (unknown.length > 0) refuse(`--only: no contender is called ${unknown.join(",
 const wanted = ({ name }: { readonly name: string }): boolean => options.only?.includes(name) ?? true
 const skipped = absent.filter(wanted)
 for (const { name, why } of skipped) say(`${name}: skipped, ${why}`)
-if (!options.peers && !Build.hasGcc()) {
+if (!options.peers && !options.udp && !Build.hasGcc()) {
   say("the ladder's load is written in C: install the Debian packages gcc and libc6-dev, or measure the --peers")
   process.exit(2)
 }
@@ -87,9 +89,12 @@ const ladder = async (): Promise<Results.Ladder> => {
   return { ...run, climbs }
 }
 
-const peers = async (): Promise<Results.Peers> => {
-  const all = present.filter((contender) => contender.peer && wanted(contender))
-  const rows = await Peers.measure(all, pin, options.quick ? 1 : options.runs, say)
+const compare = async (
+  loads: ReadonlyArray<Load>,
+  among: (contender: Contenders.Contender) => boolean
+): Promise<Results.Peers> => {
+  const all = present.filter((contender) => among(contender) && wanted(contender))
+  const rows = await Peers.measure(loads, all, pin, options.quick ? 1 : options.runs, say)
   return { ...run, runs: options.quick ? 1 : options.runs, names: all.map(({ name }) => name), rows }
 }
 
@@ -102,12 +107,17 @@ const lost = (results: Results.Ladder): boolean =>
   )
 
 try {
-  const results: Results.Results = options.peers ? { peers: await peers() } : { ladder: await ladder() }
+  const results: Results.Results = options.peers
+    ? { peers: await compare(Peers.loads(), ({ peer }) => peer) }
+    : options.udp
+    ? { udp: await compare(Loads.udp, ({ udp }) => udp) }
+    : { ladder: await ladder() }
   if (results.ladder !== undefined) {
     process.stdout.write(`${Tables.ladder(results.ladder)}\n${Tables.workers(results.ladder)}`)
     if (lost(results.ladder)) process.exitCode = 1
   }
   if (results.peers !== undefined) process.stdout.write(Tables.peers(results.peers))
+  if (results.udp !== undefined) process.stdout.write(Tables.peers(results.udp))
   if (options.json !== undefined) Results.write(options.json, results)
   if (options.write) {
     Results.write(saved, results)
