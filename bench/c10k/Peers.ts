@@ -85,11 +85,8 @@ export const measure = async (
       }
     }
   }
-  return rows.map(({ errors, load: { digits, group, title }, rates, samples }) => ({
-    title,
-    digits,
-    samples,
-    errors,
-    ...group === "udp" && { rates }
-  }))
+  return rows.map(({ errors, load: { digits, group, title }, rates, samples }) => {
+    const row = { title, digits, samples, errors }
+    return group === "udp" ? Object.assign(row, { rates }) : row
+  })
 }
