@@ -25,7 +25,7 @@ const MyAuthenticator = Layer.succeed(Authenticator, {
   required: true,
   authenticate: ({ password, username }) =>
     Redacted.value(password) === "sesame"
-      ? Effect.succeed(username)
+      ? Effect.succeed({ name: username })
       : Effect.fail(new AuthenticationFailed({ username }))
 })
 
@@ -34,8 +34,8 @@ const MyPolicy = Layer.succeed(AccessPolicy, {
   authorize: ({ destination, user }) =>
     destination.port === 25
       ? Effect.fail(new AccessDenied({ rule: `${user} sends no mail through here` }))
-      : Effect.void,
-  authorizeAddress: () => Effect.void
+      : AccessPolicy.permit,
+  authorizeAddress: () => AccessPolicy.permit
 })
 
 /** Port 0 takes any free one. */

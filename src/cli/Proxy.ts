@@ -21,7 +21,11 @@ const authenticator = (settings: Settings.Settings) =>
     // Only those who have users pay for what reads and checks them.
     ? Layer.unwrap(
       Effect.map(Effect.promise(() => import("../policy/Users.ts")), (Users) =>
-        Users.layer({ users: settings.user, ...settings.users !== undefined && { file: settings.users } }))
+        Users.layer({
+          users: settings.user,
+          sessions: settings.egressBy === "session",
+          ...settings.users !== undefined && { file: settings.users }
+        }))
     )
     : Authenticator.layerOpen
 

@@ -4,12 +4,12 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Hash from "effect/Hash"
 import * as Layer from "effect/Layer"
 import type * as Host from "effect/net/Host"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { Dialer, type From } from "../transport/Dialer.ts"
+import * as KeyHash from "../transport/KeyHash.ts"
 import { type ResolveError, Resolver } from "../transport/Resolver.ts"
 import * as Chain from "./Chain.ts"
 import { isAnswer, type ProxyError } from "./ProxyError.ts"
@@ -52,16 +52,8 @@ class Member {
     this.chain = chain
     this.way = way
     this.name = chain.map(ProxyUrl.format).join(" ")
-    this.hash = mix(Hash.string(this.name))
+    this.hash = KeyHash.of(this.name)
   }
-}
-
-/** Murmur3's finalizer: `Hash` is made for tables, and keeps too much of its input's order to share users out evenly. */
-const mix = (hash: number): number => {
-  let h = hash ^ hash >>> 16
-  h = Math.imul(h, 0x85ebca6b)
-  h = Math.imul(h ^ h >>> 13, 0xc2b2ae35)
-  return (h ^ h >>> 16) >>> 0
 }
 
 /** It is sound, by what it did or said. */
@@ -113,8 +105,8 @@ const make = Effect.fnUntraced(function*(options: Options) {
     if (choose === "least-connections") by(({ connections }) => connections)
     // The highest of the hashes of user and chain: when a chain leaves the pool, only its own users go elsewhere.
     if (choose === "user" && user !== undefined) {
-      const whose = Hash.string(user)
-      by(({ hash }) => -mix(whose ^ hash))
+      const whose = KeyHash.of(user)
+      by(({ hash }) => -KeyHash.mix(whose ^ hash))
     }
     return by(({ ejectedUntil }) => ejectedUntil > now ? 1 : 0)
   }

@@ -15,8 +15,9 @@ import * as SchemaIssue from "effect/SchemaIssue"
 import { availableParallelism } from "node:os"
 import type { ProxyUrl } from "../client/ProxyUrl.ts"
 import { protocols } from "../server/Dialect.ts"
-import { egressChoices } from "../transport/Dialer.ts"
 import { serverFromString } from "../transport/DnsResolver.ts"
+import * as Egress from "../transport/Egress.ts"
+import * as Interfaces from "../transport/Interfaces.ts"
 import * as Listen from "../transport/ListenAddress.ts"
 import { quote } from "./Escape.ts"
 import * as ListenUrl from "./ListenUrl.ts"
@@ -53,22 +54,46 @@ export const DnsServer = fromText(
   NetAddress.formatInet
 )
 
-/** An address of this machine to go out from. */
-export const EgressAddress = fromText(
-  Schema.IpAddress,
-  (text) =>
-    Result.filterOrFail(
-      Result.mapError(NetAddress.ipFromString(text), () => ""),
-      (address) => !NetAddress.isUnspecified(address),
-      () => ""
-    ).pipe(Result.orElse(() => wrong(text, "an address of this machine, such as 192.0.2.1 or 2001:db8::1"))),
-  NetAddress.formatIp
+const parseNetwork = (text: string): Result.Result<IpNetwork.IpNetwork, string> => {
+  const alone = NetAddress.ipFromString(text)
+  const network = Result.isSuccess(alone)
+    ? IpNetwork.make(alone.success, NetAddress.width(alone.success))
+    : IpNetwork.fromString(text)
+  return Result.orElse(network, ({ message }) =>
+    message === "address has non-zero host bits"
+      ? wrong(text, "a network, since bits are set after the prefix; write its first address")
+      : wrong(text, "a network, such as 10.0.0.0/8, fd00::/8 or 192.168.1.7"))
+}
+
+const parseEgress = (text: string): Result.Result<Egress.Source, string> => {
+  const address = NetAddress.ipFromString(text)
+  if (Result.isSuccess(address) && !NetAddress.isUnspecified(address.success)) return Result.succeed(address.success)
+  if (text.includes("/")) return parseNetwork(text)
+  const interfaces = Interfaces.names()
+  return interfaces.includes(text)
+    ? Result.succeed(Egress.networkInterface(text))
+    : wrong(
+      text,
+      `an address, a network or an interface of this machine: 192.0.2.1, 2001:db8::/64, ${interfaces.join(", ")}`
+    )
+}
+
+/** Where to go out from: an address of this machine, a network whose addresses all lead here, or an interface. */
+export const EgressSource = fromText(
+  Schema.Union([
+    Schema.IpAddress,
+    Schema.IpNetwork,
+    Schema.TaggedStruct("Interface", { name: Schema.String })
+  ]),
+  parseEgress,
+  Egress.format
 )
 
 /** How one address is chosen among several. */
 export const EgressBy = fromText(
-  Schema.Literals(egressChoices),
-  (text) => Result.fromNullishOr(egressChoices.find((choice) => choice === text), () => notOneOf(text, egressChoices)),
+  Schema.Literals(Egress.choices),
+  (text) =>
+    Result.fromNullishOr(Egress.choices.find((choice) => choice === text), () => notOneOf(text, Egress.choices)),
   (choice) => choice
 )
 
@@ -87,20 +112,7 @@ export const Upstream = Schema.Redacted(Schema.String).pipe(
 )
 
 /** A network, `ADDRESS/PREFIX`; a lone address is the network of itself. */
-export const Network = fromText(
-  Schema.IpNetwork,
-  (text) => {
-    const alone = NetAddress.ipFromString(text)
-    const network = Result.isSuccess(alone)
-      ? IpNetwork.make(alone.success, NetAddress.width(alone.success))
-      : IpNetwork.fromString(text)
-    return Result.orElse(network, ({ message }) =>
-      message === "address has non-zero host bits"
-        ? wrong(text, "a network, since bits are set after the prefix; write its first address")
-        : wrong(text, "a network, such as 10.0.0.0/8, fd00::/8 or 192.168.1.7"))
-  },
-  IpNetwork.format
-)
+export const Network = fromText(Schema.IpNetwork, (text) => parseNetwork(text), IpNetwork.format)
 
 const millisOf: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 

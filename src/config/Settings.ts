@@ -10,7 +10,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as Str from "effect/String"
 import { protocols } from "../server/Dialect.ts"
-import { egressChoices } from "../transport/Dialer.ts"
+import * as Egress from "../transport/Egress.ts"
 import * as Fields from "./Fields.ts"
 
 /** How a setting is presented. */
@@ -125,16 +125,19 @@ export const Settings = Schema.Struct({
     otherwise: "destinations are dialled from here",
     description: "Go out through this proxy, PROTOCOL://[USER:PASSWORD@]HOST:PORT; several are a chain, in their order"
   }),
-  egress: repeatable(Fields.EgressAddress, {
-    metavar: "ADDRESS",
+  egress: repeatable(Fields.EgressSource, {
+    metavar: "ADDRESS|CIDR|INTERFACE",
     otherwise: "what the system's routes choose",
-    description: "Dial destinations from this address of this machine; only families that are given are dialled"
+    description: "Go out from this address of this machine, from any of this network, or from this interface; only " +
+      "families that are given are reached"
   }),
   egressBy: withDefault(Fields.EgressBy, {
     metavar: "HOW",
-    choices: egressChoices,
+    choices: Egress.choices,
     default: "rotate",
-    description: "Which of several addresses: each in turn, or the same for a user each time"
+    description:
+      "Which of several addresses: each in turn, the same for a user each time, or for a session of a user, " +
+      "who logs in as NAME+SESSION"
   }),
   handshakeTimeout: timeout({
     default: "10s",

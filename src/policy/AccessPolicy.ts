@@ -1,17 +1,34 @@
 /** Who may go where: the service. `InternalNetworks` is the layer that ships. */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Host from "effect/net/Host"
 import type * as NetAddress from "effect/net/NetAddress"
+import type { Egress } from "../transport/Egress.ts"
 
 /** What is known of a request when it is judged. */
 export interface AccessRequest {
   readonly client: NetAddress.InetAddress | undefined
   /** The name that the client logged in as. */
   readonly user: string | undefined
+  /** The tag that it gave its session, in the name (`name+tag`). */
+  readonly session?: string | undefined
+  /** Where it came in: `HOST:PORT`, `tls://HOST:PORT` or `unix:PATH`, with the port that was given for 0. */
+  readonly listener?: string | undefined
+  /** What it speaks: `socks5`, `socks4` or `http`. */
+  readonly protocol?: string | undefined
+  /** What it asks for: `connect`, `bind`, `associate`, `resolve`, `resolve-ptr` or `forward`. */
+  readonly command?: string | undefined
   /** As the client sent it, a literal inside a domain already taken as the address that it is. */
   readonly destination: Host.HostPort
+}
+
+/** How a request that is allowed is to be served. */
+export interface Verdict {
+  /** Where to go out from, in the place of what the `Dialer` would choose. Upstreams go out from where they are. */
+  readonly egress?: Egress | undefined
+  /** Whether the target is to be told who the client is, by a PROXY protocol header (version 2) before all else. */
+  readonly proxyHeader?: boolean | undefined
 }
 
 /** The request was refused; `rule` is for the log, never for the client. */
@@ -28,16 +45,20 @@ export class AccessDenied extends Data.TaggedError("AccessDenied")<{
  * one that keeps other machines out of internal networks.
  */
 export class AccessPolicy extends Context.Service<AccessPolicy, {
-  /** Judges the request as it was sent, before any name is looked up. */
-  readonly authorize: (request: AccessRequest) => Effect.Effect<void, AccessDenied>
-  /** Judges each address that would be dialled for it, so that no name can lead where no literal may. */
+  /**
+   * Judges the request as it was sent, before any name is looked up. How a name is served that goes to an upstream as it
+   * is, is said here.
+   */
+  readonly authorize: (request: AccessRequest) => Effect.Effect<Verdict, AccessDenied>
+  /**
+   * Judges each address that would be dialled for it, so that no name can lead where no literal may. Of several, those
+   * are dialled that are served like the first one that may be.
+   */
   readonly authorizeAddress: (
     request: AccessRequest,
     address: NetAddress.IpAddress
-  ) => Effect.Effect<void, AccessDenied>
-  /**
-   * Whether the target of a request is to be told who the client is, by a header of the PROXY protocol (version 2) before
-   * all else. Asked once there is a connection to it. Without this, no target is told.
-   */
-  readonly sendsProxyHeader?: (request: AccessRequest) => boolean
-}>()("sluice/policy/AccessPolicy") {}
+  ) => Effect.Effect<Verdict, AccessDenied>
+}>()("sluice/policy/AccessPolicy") {
+  /** Allowed, and served as usual. */
+  static readonly permit: Effect.Effect<Verdict> = Effect.succeed({})
+}

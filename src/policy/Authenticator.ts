@@ -13,6 +13,14 @@ export interface Credentials {
   readonly client: NetAddress.InetAddress | undefined
 }
 
+/** Who a client is. */
+export interface Identity {
+  /** The name under which the connection is judged and logged. */
+  readonly name: string
+  /** The tag that it gave its session: what is to stay the same for a user stays so for a tag alone. */
+  readonly session?: string | undefined
+}
+
 /** The login was refused. Deliberately silent about whether the name or the password was wrong. */
 export class AuthenticationFailed extends Data.TaggedError("AuthenticationFailed")<{
   readonly username: string
@@ -29,8 +37,7 @@ export class AuthenticationFailed extends Data.TaggedError("AuthenticationFailed
 export class Authenticator extends Context.Service<Authenticator, {
   /** Whether a client has to log in. When `false`, "no authentication required" (RFC 1928 §3) is accepted. */
   readonly required: boolean
-  /** Succeeds with the name under which the connection is judged and logged. */
-  readonly authenticate: (credentials: Credentials) => Effect.Effect<string, AuthenticationFailed>
+  readonly authenticate: (credentials: Credentials) => Effect.Effect<Identity, AuthenticationFailed>
   /**
    * The same for a client that can give nothing but a name, as in SOCKS4; asked only where a login is required. It must
    * let in nobody who would need a password elsewhere. Without this, such clients are refused.
@@ -38,7 +45,7 @@ export class Authenticator extends Context.Service<Authenticator, {
   readonly identify?: (
     username: string,
     client: NetAddress.InetAddress | undefined
-  ) => Effect.Effect<string, AuthenticationFailed>
+  ) => Effect.Effect<Identity, AuthenticationFailed>
 }>()("sluice/policy/Authenticator") {
   /** Nobody has to log in. */
   static readonly layerOpen: Layer.Layer<Authenticator> = Layer.succeed(this, {

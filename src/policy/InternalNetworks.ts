@@ -11,8 +11,8 @@ import type * as Host from "effect/net/Host"
 import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
-import { networkInterfaces } from "node:os"
-import { AccessDenied, AccessPolicy, type AccessRequest } from "./AccessPolicy.ts"
+import * as Interfaces from "../transport/Interfaces.ts"
+import { AccessDenied, AccessPolicy, type AccessRequest, type Verdict } from "./AccessPolicy.ts"
 
 export interface Options {
   /** Opens everything to everybody. */
@@ -150,14 +150,7 @@ const ruleAgainst = (words: Words, allow: ReadonlyArray<Range>, own: ReadonlyArr
   return (internal.find(holds) ?? own.find(holds))?.rule
 }
 
-const interfaceAddresses: Effect.Effect<ReadonlyArray<NetAddress.IpAddress>> = Effect.sync(() =>
-  Object.values(networkInterfaces()).flatMap((entries = []) =>
-    entries.flatMap(({ address }) => {
-      const parsed = NetAddress.ipFromString(address)
-      return Result.isSuccess(parsed) ? [parsed.success] : []
-    })
-  )
-)
+const interfaceAddresses = Effect.sync(() => Interfaces.addresses())
 
 const ownRange = (address: NetAddress.IpAddress): Range =>
   rangeOf(
@@ -179,7 +172,7 @@ const isLocal = (client: NetAddress.InetAddress | undefined): boolean =>
 /** Makes the policy. Dies when this host's addresses can't be read at all, rather than judging without them. */
 export const make = Effect.fnUntraced(function*(options: Options = {}) {
   if (options.allowPrivate === true) {
-    return AccessPolicy.of({ authorize: () => Effect.void, authorizeAddress: () => Effect.void })
+    return AccessPolicy.of({ authorize: () => AccessPolicy.permit, authorizeAddress: () => AccessPolicy.permit })
   }
   const allow = (options.allow ?? []).map((network) => rangeOf(network, ""))
   const readOwn = Effect.map(options.ownAddresses ?? interfaceAddresses, (addresses) => addresses.map(ownRange))
@@ -194,18 +187,18 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   const authorizeAddress = (
     request: AccessRequest,
     address: NetAddress.IpAddress
-  ): Effect.Effect<void, AccessDenied> =>
+  ): Effect.Effect<Verdict, AccessDenied> =>
     isLocal(request.client)
-      ? Effect.void
+      ? AccessPolicy.permit
       : Effect.flatMap(own, (ranges) => {
         const rule = ruleAgainst(wordsOf(address), allow, ranges)
-        return rule === undefined ? Effect.void : Effect.fail(new AccessDenied({ rule }))
+        return rule === undefined ? AccessPolicy.permit : Effect.fail(new AccessDenied({ rule }))
       })
 
   return AccessPolicy.of({
     authorize: (request) => {
       const literal = literalOf(request.destination.host)
-      return literal === undefined ? Effect.void : authorizeAddress(request, literal)
+      return literal === undefined ? AccessPolicy.permit : authorizeAddress(request, literal)
     },
     authorizeAddress
   })

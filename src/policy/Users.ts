@@ -9,7 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto"
-import { AuthenticationFailed, Authenticator, type Credentials } from "./Authenticator.ts"
+import { AuthenticationFailed, Authenticator, type Credentials, type Identity } from "./Authenticator.ts"
 import * as PasswordHash from "./PasswordHash.ts"
 import * as UsersFile from "./UsersFile.ts"
 
@@ -24,6 +24,8 @@ export interface Options {
   readonly users: ReadonlyArray<User>
   /** The path of a users file. */
   readonly file?: string
+  /** Whether a client may add a tag for its session to its name: `name+tag`. No user's name has a plus then. */
+  readonly sessions?: boolean
 }
 
 /** What the work of a login consists of. Tests count it. */
@@ -103,20 +105,32 @@ const readAll = Effect.fnUntraced(function*(users: ReadonlyArray<User>, path: st
   return [...entries, ...yield* Effect.forEach(users, hashUser, { concurrency: "unbounded" })]
 })
 
+/** `name+tag`; a tag of nothing is none. */
+const withSession = (username: string): Identity => {
+  const plus = username.indexOf("+")
+  if (plus === -1) return { name: username }
+  const [name, session] = [username.slice(0, plus), username.slice(plus + 1)]
+  return session === "" ? { name } : { name, session }
+}
+
 const noPassword = Redacted.make("")
 
 /** Makes the authenticator. Logging in is always required: without any user nobody gets in. */
 export const make = Effect.fnUntraced(function*(options: Options, checks: Partial<Checks> = {}) {
   const { equal = timingSafeEqual, verify = PasswordHash.verify } = checks
+  const { sessions = false } = options
   const users = [...new Map(options.users.map((user) => [user.name, user])).values()]
   const check = options.file === undefined
     ? checkPlain(users, equal)
     : checkHashed(yield* readAll(users, options.file), verify)
-  const authenticate = (credentials: Credentials) =>
-    Effect.flatMap(check(credentials), (passed) =>
-      passed
-        ? Effect.succeed(credentials.username)
-        : Effect.fail(new AuthenticationFailed({ username: credentials.username })))
+  const authenticate = (credentials: Credentials) => {
+    const identity = sessions ? withSession(credentials.username) : { name: credentials.username }
+    return Effect.flatMap(
+      check({ ...credentials, username: identity.name }),
+      (passed) =>
+        passed ? Effect.succeed(identity) : Effect.fail(new AuthenticationFailed({ username: credentials.username }))
+    )
+  }
   return Authenticator.of({
     required: true,
     authenticate,

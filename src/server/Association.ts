@@ -120,10 +120,9 @@ class Association implements Observer, Inside {
     this.session = session
     this.now = now
     this.fragments = fragments
-    const asked = { client: session.remote, user: session.user }
     this.destinations = new Destinations(
       // Nothing comes from the client before it is told where to send to, and by then there is an outside.
-      (destination) => this.outside?.choose({ ...asked, destination }) ?? Effect.never,
+      (destination) => this.outside?.choose(session.request(destination)) ?? Effect.never,
       run,
       now,
       this

@@ -12,9 +12,11 @@ import type { AccessPolicy } from "../policy/AccessPolicy.ts"
 import * as Address from "../protocol/Address.ts"
 import * as Request from "../protocol/Request.ts"
 import type { Connection, ConnectionError } from "../transport/Connection.ts"
+import type { Dialer } from "../transport/Dialer.ts"
+import { sourceFor, type Sources } from "../transport/Egress.ts"
 import * as PortRange from "../transport/PortRange.ts"
 import type { Resolver } from "../transport/Resolver.ts"
-import type { Accept, Transport } from "../transport/Transport.ts"
+import { type Accept, ListenError, type Transport } from "../transport/Transport.ts"
 import type { Dialect } from "./Dialect.ts"
 import type { MessageReader } from "./MessageReader.ts"
 import { NobodyCame, type RequestError } from "./Refusal.ts"
@@ -25,6 +27,7 @@ export interface Services {
   readonly transport: Transport["Service"]
   readonly policy: AccessPolicy["Service"]
   readonly resolver: Resolver["Service"]
+  readonly dialer: Dialer["Service"]
 }
 
 export interface Options {
@@ -53,6 +56,23 @@ const maxWaiting = 8
 
 type IsExpected = (peer: NetAddress.InetAddress) => Effect.Effect<boolean>
 
+const localOf = ({ client }: SessionState): NetAddress.IpAddress =>
+  // Without an address the client is gone, and the reply will notice.
+  client.local === undefined ? NetAddress.ipv4Loopback : NetAddress.toCanonical(client.local.address)
+
+/** Where to wait: there where the peer sees connections of this client come from, if that is chosen here. */
+const doorway = (
+  sources: Sources | undefined,
+  local: NetAddress.IpAddress,
+  peer = local
+): Effect.Effect<NetAddress.IpAddress, ListenError> => {
+  if (sources === undefined) return Effect.succeed(local)
+  const source = sourceFor(sources, peer)
+  return source === undefined
+    ? Effect.fail(new ListenError({ address: NetAddress.inetAddressUnsafe(peer, 0), code: "EADDRNOTAVAIL" }))
+    : Effect.succeed(source)
+}
+
 /**
  * Who is expected: an address, or those of a name; the port that somebody connects from is never known before. The policy
  * judges them as it would for CONNECT. With 0.0.0.0 (or ::) it is anybody whom the policy would let the client connect to.
@@ -60,19 +80,23 @@ type IsExpected = (peer: NetAddress.InetAddress) => Effect.Effect<boolean>
 const expected = Effect.fnUntraced(function*(services: Services, session: SessionState, address: Address.Address) {
   const destination = yield* Effect.fromResult(Address.toHostPort(address))
   session.destination = destination
-  const { policy } = services
-  const requestFor = (destination: Host.HostPort) => ({ client: session.remote, user: session.user, destination })
+  const { dialer, policy } = services
+  const local = localOf(session)
   if (typeof destination.host !== "string" && NetAddress.isUnspecified(destination.host)) {
     const anybody: IsExpected = (peer) => {
-      const request = requestFor(Host.hostPortUnsafe(peer.address, peer.port))
+      const request = session.request(Host.hostPortUnsafe(peer.address, peer.port))
       const judged = Effect.andThen(policy.authorize(request), () => policy.authorizeAddress(request, peer.address))
       return Effect.match(judged, { onFailure: constFalse, onSuccess: constTrue })
     }
-    return anybody
+    return { isExpected: anybody, at: yield* doorway(dialer.sources?.(session.request(destination)), local) }
   }
-  const addresses = (yield* Route.find(services, requestFor(destination))).map((ip) => NetAddress.toCanonical(ip))
-  const one: IsExpected = (peer) => Effect.succeed(addresses.some((ip) => Equal.equals(ip, peer.address)))
-  return one
+  const request = session.request(destination)
+  const { addresses, verdict } = yield* Route.find(services, request)
+  const peers = addresses.map((ip) => NetAddress.toCanonical(ip))
+  const one: IsExpected = (peer) => Effect.succeed(peers.some((ip) => Equal.equals(ip, peer.address)))
+  const sources = verdict.egress === undefined ? dialer.sources?.(request) : verdict.egress.choose(request)
+  const sameFamily = peers.find((ip) => NetAddress.familyOf(ip) === NetAddress.familyOf(local))
+  return { isExpected: one, at: yield* doorway(sources, local, sameFamily ?? peers[0]) }
 })
 
 export const make = (services: Services, options: Options): Bind => {
@@ -80,9 +104,8 @@ export const make = (services: Services, options: Options): Bind => {
   const bindWithin = PortRange.make(options.bindPorts)
 
   return Effect.fnUntraced(function*(session, dialect, reader, address) {
-    const isExpected = yield* expected(services, session, address)
+    const { at, isExpected } = yield* expected(services, session, address)
     session.enter("bind")
-    const { local } = session.client
     const held = new Set<Connection>()
     const arrived = yield* Queue.unbounded<Connection>()
     yield* Effect.addFinalizer(() => Effect.forEach(held, (peer) => peer.close, { discard: true }))
@@ -111,10 +134,8 @@ export const make = (services: Services, options: Options): Bind => {
     })
 
     const wait = Effect.gen(function*() {
-      // Without an address the client is gone, and the reply will notice.
-      const ip = local === undefined ? NetAddress.ipv4Loopback : NetAddress.toCanonical(local.address)
       const listener = yield* bindWithin((port) =>
-        services.transport.listen(NetAddress.inetAddressUnsafe(ip, port), door, { exclusive: true })
+        services.transport.listen(NetAddress.inetAddressUnsafe(at, port), door, { exclusive: true })
       )
       yield* session.client.write(dialect.granted(Address.fromInetAddress(listener.address)))
       return yield* Effect.timeoutOrElse(Effect.raceFirst(welcome, reader.ahead), {

@@ -25,6 +25,8 @@ export interface ConnectionRecord {
   readonly client: string | undefined
   /** The name of the login, also of one that was refused. */
   readonly user: string | undefined
+  /** The tag that it gave its session. */
+  readonly session?: string | undefined
   /** What the client asked for, `HOST:PORT`. */
   readonly destination: string | undefined
   /** What was dialled for it, `IP:PORT`. */
@@ -51,6 +53,7 @@ const fieldsOf = (record: ConnectionRecord): object => {
   // Most ask for it.
   if (record.command !== undefined && record.command !== "connect") fields.command = record.command
   if (record.user !== undefined) fields.user = record.user
+  if (record.session !== undefined) fields.session = record.session
   if (record.destination !== undefined) fields.destination = record.destination
   if (record.address !== undefined) fields.address = record.address
   if (record.reply !== undefined) {

@@ -1,19 +1,23 @@
-/** Datagrams that leave from this machine: a socket for each address family, opened when it is first needed. */
+/** Datagrams that leave from this machine: a socket for each address that they leave from, opened when it is first needed. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import type { AccessRequest } from "../policy/AccessPolicy.ts"
 import * as Address from "../protocol/Address.ts"
 import * as UdpHeader from "../protocol/UdpHeader.ts"
 import type { Datagrams, DatagramSocket, Receiver } from "../transport/Datagrams.ts"
+import type { Dialer } from "../transport/Dialer.ts"
+import { type Egress, sourceFor, type Sources } from "../transport/Egress.ts"
 import { preferred } from "../transport/Resolver.ts"
-import type { ListenError } from "../transport/Transport.ts"
+import { ListenError } from "../transport/Transport.ts"
 import type { Inside, Outside, Way } from "./Outside.ts"
 import * as Route from "./Route.ts"
 
 export interface Services extends Route.Finder {
   readonly datagrams: Datagrams["Service"]
+  readonly dialer: Dialer["Service"]
 }
 
 /** An address that the client sends to: from there it may be answered, from any port. */
@@ -26,7 +30,8 @@ interface Source {
   ways: number
 }
 
-interface Family {
+/** A socket of ours, and how many destinations are reached from it. */
+interface Port {
   readonly socket: DatagramSocket
   readonly scope: Scope.Closeable
   ways: number
@@ -38,7 +43,9 @@ class Direct implements Outside {
   private readonly scope: Scope.Scope
   private readonly inside: Inside
   private readonly sources = new Map<string, Source>()
-  private readonly families = new Map<NetAddress.IpFamily, Family>()
+  private readonly ports = new Map<string, Port>()
+  /** Where this association leaves from, chosen once: by those whom it talks to it is known by its address. */
+  private readonly chosen = new Map<Egress | undefined, Sources | undefined>()
   private readonly opening = Semaphore.makeUnsafe(1)
 
   constructor(services: Services, scope: Scope.Scope, inside: Inside) {
@@ -68,15 +75,25 @@ class Direct implements Outside {
 
   /** The policy judges the request as sent, and then each address; of several, IPv4 works in more places. */
   readonly choose: Outside["choose"] = (request) =>
-    Effect.flatMap(Route.find(this.services, request), (addresses) => {
+    Effect.flatMap(Route.find(this.services, request), ({ addresses, verdict }) => {
       const address = preferred(addresses)
-      return Effect.map(
-        this.open(NetAddress.familyOf(address)),
-        (family) => this.way(family, address, request.destination.port)
-      )
+      const sources = this.sourcesFor(request, verdict.egress)
+      const source = sources === undefined
+        ? NetAddress.isIpv4Address(address) ? NetAddress.ipv4Unspecified : NetAddress.ipv6Unspecified
+        : sourceFor(sources, address)
+      return source === undefined
+        ? Effect.fail(new ListenError({ address: NetAddress.inetAddressUnsafe(address, 0), code: "EADDRNOTAVAIL" }))
+        : Effect.map(this.open(source), (port) => this.way(port, address, request.destination.port))
     })
 
-  private way(family: Family, address: NetAddress.IpAddress, port: number): Way {
+  private sourcesFor(request: AccessRequest, egress: Egress | undefined): Sources | undefined {
+    if (!this.chosen.has(egress)) {
+      this.chosen.set(egress, egress === undefined ? this.services.dialer.sources?.(request) : egress.choose(request))
+    }
+    return this.chosen.get(egress)
+  }
+
+  private way(from: Port, address: NetAddress.IpAddress, port: number): Way {
     const host = NetAddress.formatIp(address)
     const source = this.sources.get(host) ?? {
       header: UdpHeader.codec.encode({
@@ -89,8 +106,8 @@ class Direct implements Outside {
     }
     source.ways++
     this.sources.set(host, source)
-    family.ways++
-    const { socket } = family
+    from.ways++
+    const { socket } = from
     return {
       get usedAt() {
         return source.usedAt
@@ -100,34 +117,34 @@ class Direct implements Outside {
         return socket.send([payload], host, port)
       },
       release: () => {
-        family.ways--
+        from.ways--
         if (--source.ways === 0) this.sources.delete(host)
       }
     }
   }
 
-  private open(name: NetAddress.IpFamily): Effect.Effect<Family, ListenError> {
+  private open(source: NetAddress.IpAddress): Effect.Effect<Port, ListenError> {
+    const name = NetAddress.formatIp(source)
     const bind = Effect.fnUntraced({ self: this }, function*(this: Direct) {
       const scope = yield* Scope.fork(this.scope)
-      const any = name === "IPv4" ? NetAddress.ipv4Unspecified : NetAddress.ipv6Unspecified
-      const socket = yield* this.services.datagrams.bind(NetAddress.inetAddressUnsafe(any, 0), this.receiver).pipe(
+      const socket = yield* this.services.datagrams.bind(NetAddress.inetAddressUnsafe(source, 0), this.receiver).pipe(
         Scope.provide(scope),
         Effect.onError(() => Scope.close(scope, Exit.void))
       )
-      const family: Family = { scope, socket, ways: 0 }
-      this.families.set(name, family)
-      return family
+      const port: Port = { scope, socket, ways: 0 }
+      this.ports.set(name, port)
+      return port
     })
     return this.opening.withPermit(Effect.suspend(() => {
-      const open = this.families.get(name)
+      const open = this.ports.get(name)
       return open === undefined ? bind() : Effect.succeed(open)
     }))
   }
 
   readonly sweep: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.forEach([...this.families], ([name, { scope, ways }]) => {
+    Effect.forEach([...this.ports], ([name, { scope, ways }]) => {
       if (ways > 0) return Effect.void
-      this.families.delete(name)
+      this.ports.delete(name)
       return Scope.close(scope, Exit.void)
     }, { discard: true })
   )

@@ -33,7 +33,7 @@ const makeAuthenticate = (session: SessionState, authenticator: Authenticator["S
     const { password, username } = yield* Effect.fromResult(BasicCredentials.parse(value))
     // Named in the log even when the login fails: an operator wants to see whose door is tried.
     session.user = username
-    session.user = yield* authenticator.authenticate({ username, password, client: session.remote })
+    session.admit(yield* authenticator.authenticate({ username, password, client: session.remote }))
     known = Redacted.make(value)
   })
 }

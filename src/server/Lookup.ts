@@ -7,7 +7,6 @@
 import * as Effect from "effect/Effect"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
-import type { AccessRequest } from "../policy/AccessPolicy.ts"
 import * as Address from "../protocol/Address.ts"
 import { ProtocolError, UnknownAddressType } from "../protocol/ProtocolError.ts"
 import * as Request from "../protocol/Request.ts"
@@ -20,10 +19,11 @@ import type { SessionState } from "./SessionState.ts"
 export const answer = Effect.fnUntraced(function*(services: Route.Finder, session: SessionState, wish: Wish) {
   const { host } = yield* Effect.fromResult(Address.toHostPort(wish.address))
   const destination = session.destination = Host.hostPortUnsafe(host, 0)
-  const request: AccessRequest = { client: session.remote, user: session.user, destination }
+  const request = session.request(destination)
   if (wish.command === "resolve") {
     // Many ask for one address who know no IPv6.
-    const address = preferred(yield* Route.find(services, request))
+    const { addresses } = yield* Route.find(services, request)
+    const address = preferred(addresses)
     return Address.fromInetAddress(NetAddress.inetAddressUnsafe(address, 0))
   }
   if (typeof host === "string") {
@@ -32,7 +32,7 @@ export const answer = Effect.fnUntraced(function*(services: Route.Finder, sessio
   }
   const { reverse } = services.resolver
   if (reverse === undefined) return yield* Request.notServed(Request.resolvePtr)
-  const [address] = yield* Route.find(services, request)
+  const { addresses: [address] } = yield* Route.find(services, request)
   const told: Address.Address = { _tag: "Domain", name: yield* reverse(address), port: 0 }
   return told
 })

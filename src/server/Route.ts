@@ -1,11 +1,12 @@
 /** From the address in a request to a connection: authorise, resolve, dial. */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import type { Upstreams } from "../client/Upstreams.ts"
-import type { AccessDenied, AccessPolicy, AccessRequest } from "../policy/AccessPolicy.ts"
+import type { AccessDenied, AccessPolicy, AccessRequest, Verdict } from "../policy/AccessPolicy.ts"
 import * as Address from "../protocol/Address.ts"
 import * as Reply from "../protocol/Reply.ts"
 import type { Dialer } from "../transport/Dialer.ts"
@@ -27,29 +28,36 @@ export interface Services extends Finder {
 
 export type Addresses = Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
 
-/** Those addresses that the policy allows; the first denial when it allows none. */
+/** Addresses that may be dialled, and how they are served. */
+export interface Found {
+  readonly addresses: Addresses
+  readonly verdict: Verdict
+}
+
+/** Those addresses that the policy allows, and serves as the first of them; the first denial when it allows none. */
 const allowed = (
   policy: AccessPolicy["Service"],
   request: AccessRequest,
   addresses: Addresses
-): Effect.Effect<Addresses, AccessDenied> =>
+): Effect.Effect<Found, AccessDenied> =>
   addresses.length === 1
-    ? Effect.as(policy.authorizeAddress(request, addresses[0]), addresses)
+    ? Effect.map(policy.authorizeAddress(request, addresses[0]), (verdict) => ({ addresses, verdict }))
     : allowedOf(policy, request, addresses)
 
 const allowedOf = Effect.fnUntraced(function*(
   policy: AccessPolicy["Service"],
   request: AccessRequest,
   addresses: Addresses
-): Effect.fn.Return<Addresses, AccessDenied> {
+): Effect.fn.Return<Found, AccessDenied> {
   const open: Array<NetAddress.IpAddress> = []
+  let verdict: Verdict | undefined
   let denied: AccessDenied | undefined
   for (const address of addresses) {
-    const verdict = yield* Effect.result(policy.authorizeAddress(request, address))
-    if (Result.isSuccess(verdict)) open.push(address)
-    else denied ??= verdict.failure
+    const judged = yield* Effect.result(policy.authorizeAddress(request, address))
+    if (Result.isFailure(judged)) denied ??= judged.failure
+    else if (Equal.equals(verdict ??= judged.success, judged.success)) open.push(address)
   }
-  if (Arr.isReadonlyArrayNonEmpty(open)) return open
+  if (verdict !== undefined && Arr.isReadonlyArrayNonEmpty(open)) return { addresses: open, verdict }
   // Every address was denied, so there is a denial: the type can't say that.
   return yield* denied as AccessDenied
 })
@@ -70,7 +78,7 @@ export const find = Effect.fnUntraced(function*(services: Finder, request: Acces
 })
 
 /** Where a proxy was sent to; 0.0.0.0 where that is a name. */
-const asked = ({ host, port }: Host.HostPort): NetAddress.InetAddress =>
+const nominal = ({ host, port }: Host.HostPort): NetAddress.InetAddress =>
   NetAddress.inetAddressUnsafe(NetAddress.isIpAddress(host) ? host : NetAddress.ipv4Unspecified, port)
 
 /**
@@ -84,32 +92,41 @@ const dialThrough = Effect.fnUntraced(function*(
 ) {
   const { host, port } = request.destination
   if (typeof host === "string" && upstreams.resolvesNames) {
-    yield* services.policy.authorize(request)
-    return yield* upstreams.dial(request.destination, request)
+    const verdict = yield* services.policy.authorize(request)
+    return { verdict, dialed: yield* upstreams.dial(request.destination, request) }
   }
-  const addresses = yield* find(services, request)
+  const { addresses, verdict } = yield* find(services, request)
   const [first] = addresses
   const other = addresses.find((address) => NetAddress.familyOf(address) !== NetAddress.familyOf(first))
   const dial = (address: NetAddress.IpAddress) => upstreams.dial(Host.hostPortUnsafe(address, port), request)
-  return yield* other === undefined
+  const dialed = yield* other === undefined
     ? dial(first)
     : Effect.catchIf(dial(first), ({ reply }) => reply !== Reply.notAllowed, () => dial(other))
+  return { verdict, dialed }
+})
+
+/** From this machine. */
+const dialDirectly = Effect.fnUntraced(function*({ dialer, ...finder }: Services, request: AccessRequest) {
+  const { addresses, verdict } = yield* find(finder, request)
+  const { egress } = verdict
+  const from = egress === undefined ? request : { ...request, egress }
+  return { verdict, dialed: yield* dialer.dial(addresses, request.destination.port, from) }
 })
 
 /** Connects a session to where its client wants to go. */
-export const dial = Effect.fnUntraced(function*(services: Services, session: SessionState, address: Address.Address) {
-  const parsed = Address.toHostPort(address)
+export const dial = Effect.fnUntraced(function*(services: Services, session: SessionState, asked: Address.Address) {
+  const parsed = Address.toHostPort(asked)
   if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
   const destination = parsed.success
   session.destination = destination
-  const request: AccessRequest = { client: session.remote, user: session.user, destination }
+  const request = session.request(destination)
   const { upstreams } = services
-  const { address: dialed, connection } = upstreams === undefined
-    ? yield* services.dialer.dial(yield* find(services, request), destination.port, request)
+  const { dialed: { address, connection }, verdict } = upstreams === undefined
+    ? yield* dialDirectly(services, request)
     : yield* dialThrough(services, upstreams, request)
-  session.address = dialed
-  if (services.policy.sendsProxyHeader?.(request) === true) {
-    yield* Introduction.send(connection, session.remote, upstreams === undefined ? dialed : asked(destination))
+  session.address = address
+  if (verdict.proxyHeader === true) {
+    yield* Introduction.send(connection, session.remote, upstreams === undefined ? address : nominal(destination))
   }
   return connection
 })

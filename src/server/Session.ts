@@ -79,8 +79,8 @@ export const make = (services: Services) => {
 const authenticatorOf = (session: SessionState): Authenticator["Service"] | undefined => {
   const name = session.client.peerName
   if (name === undefined) return undefined
-  session.user = name
-  return { required: false, authenticate: () => Effect.succeed(name) }
+  session.admit({ name })
+  return { required: false, authenticate: () => Effect.succeed({ name }) }
 }
 
 /** Tells the client that it is connected, and from where; after a BIND, with whom. */

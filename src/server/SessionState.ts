@@ -2,6 +2,8 @@
 import type * as Fiber from "effect/Fiber"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
+import type { AccessRequest } from "../policy/AccessPolicy.ts"
+import type { Identity } from "../policy/Authenticator.ts"
 import type { Connection, Watcher } from "../transport/Connection.ts"
 import type { ConnectionRecord } from "./ConnectionLog.ts"
 import type { DatagramCounter } from "./DatagramCounts.ts"
@@ -21,6 +23,12 @@ export interface Timeouts {
   readonly linger: number
 }
 
+/** Where clients come in. */
+export interface Door {
+  /** As rules and logs name it. */
+  readonly name: string
+}
+
 /** Where a client is, for the log. What somebody in between says of it counts for more than the socket that it came by. */
 const clientOf = ({ label, remote }: Connection, address: NetAddress.InetAddress): string =>
   label !== undefined && address === remote ? label : NetAddress.formatInet(address)
@@ -38,6 +46,7 @@ export class SessionState implements Deadline, Observer, Watcher {
   /** Where the client is: at the other end of its connection, or where the load balancer there says. */
   remote: NetAddress.InetAddress | undefined
   readonly startedAt: number
+  private readonly door: Door
   private readonly deadlines: Deadlines
   private readonly timeouts: Timeouts
   fiber: Fiber.Fiber<void> | undefined = undefined
@@ -48,7 +57,10 @@ export class SessionState implements Deadline, Observer, Watcher {
   command: Command | undefined = undefined
   /** What it seems to speak instead of a protocol that is served. */
   looksLike: string | undefined = undefined
+  /** The name that it gave; that it may use it is another thing. */
   user: string | undefined = undefined
+  /** The tag that it gave its session. */
+  tag: string | undefined = undefined
   destination: Host.HostPort | undefined = undefined
   address: NetAddress.InetAddress | undefined = undefined
   reply: number | undefined = undefined
@@ -64,16 +76,36 @@ export class SessionState implements Deadline, Observer, Watcher {
   due = 0
   place = -1
 
-  constructor(id: number, client: Connection, deadlines: Deadlines, timeouts: Timeouts) {
+  constructor(id: number, client: Connection, door: Door, deadlines: Deadlines, timeouts: Timeouts) {
     this.id = id
     this.client = client
     client.watcher = this
     this.remote = client.remote
+    this.door = door
     this.deadlines = deadlines
     this.timeouts = timeouts
     this.startedAt = deadlines.now()
     this.activeAt = this.startedAt
     this.enter("handshake")
+  }
+
+  /** It is who it says. */
+  admit({ name, session }: Identity): void {
+    this.user = name
+    this.tag = session
+  }
+
+  /** For a destination, as the policy sees it. */
+  request(destination: Host.HostPort): AccessRequest {
+    return {
+      client: this.remote,
+      user: this.user,
+      session: this.tag,
+      listener: this.door.name,
+      protocol: this.dialect?.protocol,
+      command: this.command,
+      destination
+    }
   }
 
   /** Goes on to a phase, under that phase's limit. */
@@ -174,6 +206,7 @@ export class SessionState implements Deadline, Observer, Watcher {
       command: this.command,
       client: this.remote && clientOf(this.client, this.remote),
       user: this.user,
+      session: this.tag,
       destination: this.destination && Host.formatHostPort(this.destination),
       address: this.address && NetAddress.formatInet(this.address),
       reply: this.reply,

@@ -25,9 +25,7 @@ const identify = (
   // Named in the log even when it is refused, as in SOCKS5.
   if (userId !== "") session.user = userId
   if (authenticator.identify === undefined) return Effect.fail(new AuthenticationFailed({ username: userId }))
-  return Effect.map(authenticator.identify(userId, session.remote), (name) => {
-    session.user = name
-  })
+  return Effect.map(authenticator.identify(userId, session.remote), (identity) => session.admit(identity))
 }
 
 const commands = new Map<number, "connect" | "bind">([

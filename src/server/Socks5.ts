@@ -43,7 +43,7 @@ const authenticate = Effect.fnUntraced(function*(
   const { password, username } = yield* reader.read(PasswordRequest.codec)
   // Named in the log even when the login fails: an operator wants to see whose door is tried.
   session.user = username
-  session.user = yield* authenticator.authenticate({ username, password, client: session.remote })
+  session.admit(yield* authenticator.authenticate({ username, password, client: session.remote }))
   yield* session.client.write(PasswordReply.codec.encode({ status: PasswordReply.success }))
 })
 

@@ -147,6 +147,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   }
   const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? "30 seconds")
   const policy = yield* AccessPolicy
+  const dialer = yield* Dialer
   const resolver = yield* Resolver
   const datagrams = yield* Effect.serviceOption(Datagrams)
   const upstreams = Option.getOrUndefined(yield* Effect.serviceOption(Upstreams))
@@ -158,9 +159,12 @@ const make = Effect.fnUntraced(function*(options: Options) {
     // Past the upstreams, from this machine, nothing shall leave.
     associate: Option.isNone(datagrams) || (upstreams !== undefined && upstreams.associate === undefined)
       ? Association.notServed
-      : Association.make({ policy, resolver, datagrams: datagrams.value, upstream: upstreams?.associate }, options),
-    bind: upstreams === undefined ? Bind.make({ policy, resolver, transport }, options) : Bind.notServed,
-    dialer: yield* Dialer,
+      : Association.make(
+        { policy, resolver, dialer, datagrams: datagrams.value, upstream: upstreams?.associate },
+        options
+      ),
+    bind: upstreams === undefined ? Bind.make({ policy, resolver, dialer, transport }, options) : Bind.notServed,
+    dialer,
     upstreams,
     log: yield* ConnectionLog,
     introduction: Introduction.make(isBalancer),
@@ -175,21 +179,24 @@ const make = Effect.fnUntraced(function*(options: Options) {
     now: deadlines.now,
     warn: (message) => fork(Effect.logWarning(message))
   })
-  const accept: Accept = {
-    admit: admission.admit,
-    failed: admission.failed,
-    accept: (connection) => {
-      const session = new SessionState(registry.nextId(), connection, deadlines, timeouts)
-      registry.add(session, fork(serve(session)))
+  const listen = Effect.fnUntraced(function*(address: ListenAddress.ListenAddress) {
+    const door = { name: ListenAddress.format(address) }
+    const accept: Accept = {
+      admit: admission.admit,
+      failed: admission.failed,
+      accept: (connection) => {
+        const session = new SessionState(registry.nextId(), connection, door, deadlines, timeouts)
+        registry.add(session, fork(serve(session)))
+      }
     }
-  }
+    const listener = yield* listenOn(transport, address, options.listen, accept, isBalancer)
+    door.name = ListenAddress.format(listener.address)
+    return listener
+  })
 
   // Before the listeners, so that it runs after they have stopped, and before the timer stops.
   yield* Effect.addFinalizer(() => registry.stopAll("server stopped"))
-  const listeners = yield* Effect.forEach(
-    options.listen,
-    (address) => listenOn(transport, address, options.listen, accept, isBalancer)
-  )
+  const listeners = yield* Effect.forEach(options.listen, listen)
 
   const drain = Effect.fn("SocksServer.drain")(function*() {
     yield* Effect.forEach(listeners, (listener) => listener.stop, { discard: true })

@@ -34,7 +34,7 @@ export const make = Effect.fnUntraced(function*(
     received: (datagram) => answered(inside, datagram),
     foreign: () => inside.dropped("unsolicited"),
     failed: () => inside.dropped("unsendable")
-  }, { user: session.user }).pipe(Effect.provideService(Datagrams, services.datagrams))
+  }, { user: session.user, session: session.tag }).pipe(Effect.provideService(Datagrams, services.datagrams))
   session.address = relay.address
 
   const way = (destination: Host.HostPort): Way => {
@@ -50,7 +50,7 @@ export const make = Effect.fnUntraced(function*(
         ? Effect.as(services.policy.authorize(request), way(request.destination))
         : Effect.map(
           Route.find(services, request),
-          (addresses) => way(Host.hostPortUnsafe(preferred(addresses), port))
+          ({ addresses }) => way(Host.hostPortUnsafe(preferred(addresses), port))
         )
     },
     sweep: Effect.void,

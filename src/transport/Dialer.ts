@@ -4,12 +4,12 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Hash from "effect/Hash"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Scope from "effect/Scope"
 import type { Connection } from "./Connection.ts"
+import * as Egress from "./Egress.ts"
 import { DialError, timedOut, Transport } from "./Transport.ts"
 
 export interface Options {
@@ -18,22 +18,18 @@ export interface Options {
   /** Head start of each address over the next one (RFC 8305 §5). Default: 250 ms. */
   readonly attemptDelay?: Duration.Input
   /**
-   * Addresses of this machine to go out from. A destination of a family that none of them has is not reachable then.
-   * Default: those that the system's routes choose.
+   * What to go out from. A destination of a family that none of it has is not reachable then. Default: what the system's
+   * routes choose.
    */
-  readonly egress?: ReadonlyArray<NetAddress.IpAddress> | undefined
-  /** How one is chosen among several: each in turn, or always the same for a user. Default: `rotate`. */
-  readonly egressBy?: EgressBy | undefined
+  readonly egress?: ReadonlyArray<Egress.Source> | undefined
+  /** How one is chosen among several. Default: `rotate`. */
+  readonly egressBy?: Egress.Choice | undefined
 }
 
-/** `user`: by a hash of the name; who has none is given each in turn. */
-export const egressChoices = ["rotate", "user"] as const
-
-export type EgressBy = typeof egressChoices[number]
-
 /** For whom something is dialled. */
-export interface From {
-  readonly user?: string | undefined
+export interface From extends Egress.From {
+  /** What to go out from, in the place of what the options say. */
+  readonly egress?: Egress.Egress | undefined
 }
 
 /** The connection that won, and the address that it goes to. */
@@ -61,50 +57,38 @@ export class Dialer extends Context.Service<Dialer, {
     port: number,
     from?: From
   ) => Effect.Effect<Dialed, DialError, Scope.Scope>
+  /**
+   * What a dial would go out from; `undefined` where the system chooses. Datagrams, and what waits for somebody to
+   * connect, leave from there too. Without this, the system chooses for those.
+   */
+  readonly sources?: (from?: From) => Egress.Sources | undefined
 }>()("sluice/transport/Dialer") {
   static readonly layer = (options?: Options): Layer.Layer<Dialer, never, Transport> =>
     Layer.effect(this, Effect.map(Transport, (transport) => make(transport, options)))
 }
 
-/** Where to go out from to addresses of each family; `undefined` where there is nothing to choose. */
-interface Sources {
-  readonly ipv4: NetAddress.IpAddress | undefined
-  readonly ipv6: NetAddress.IpAddress | undefined
-}
-
-const chooser = (options: Options | undefined): ((from: From | undefined) => Sources) | undefined => {
-  const egress = options?.egress ?? []
-  if (egress.length === 0) return undefined
-  const [ipv4, ipv6] = [egress.filter(NetAddress.isIpv4Address), egress.filter(NetAddress.isIpv6Address)]
-  let turn = 0
-  return (from) => {
-    const user = options?.egressBy === "user" ? from?.user : undefined
-    // A hash may be negative.
-    const place = user === undefined ? turn++ : Hash.string(user) >>> 0
-    return { ipv4: ipv4[place % ipv4.length], ipv6: ipv6[place % ipv6.length] }
-  }
-}
-
 export const make = (transport: Transport["Service"], options?: Options): Dialer["Service"] => {
-  const choose = chooser(options)
+  const egress = options?.egress ?? []
+  const usual = egress.length === 0 ? undefined : Egress.make(egress, options?.egressBy)
+  const choose = (from: From | undefined): Egress.Sources | undefined => (from?.egress ?? usual)?.choose(from)
   const connectTimeout = Duration.fromInputUnsafe(options?.connectTimeout ?? "10 seconds")
   const attemptDelay = Duration.fromInputUnsafe(options?.attemptDelay ?? "250 millis")
 
   const connect = (
     ip: NetAddress.IpAddress,
     port: number,
-    sources: Sources | undefined,
+    sources: Egress.Sources | undefined,
     timeout?: Duration.Duration
   ): Effect.Effect<Dialed, DialError, Scope.Scope> => {
     const address = NetAddress.inetAddressUnsafe(ip, port)
-    const source = NetAddress.isIpv4Address(ip) ? sources?.ipv4 : sources?.ipv6
+    const source = sources && Egress.sourceFor(sources, ip)
     // Never from an address that was not chosen: who limits where it goes out from means it.
     return sources !== undefined && source === undefined
       ? Effect.fail(new DialError({ reason: "NetworkUnreachable", address, code: "EADDRNOTAVAIL" }))
       : Effect.map(transport.connect(address, timeout, source), (connection): Dialed => ({ connection, address }))
   }
 
-  const race = Effect.fnUntraced(function*(addresses: Addresses, port: number, sources: Sources | undefined) {
+  const race = Effect.fnUntraced(function*(addresses: Addresses, port: number, sources: Egress.Sources | undefined) {
     const parent = yield* Effect.scope
     const attempts: Array<Scope.Closeable> = []
 
@@ -135,7 +119,7 @@ export const make = (transport: Transport["Service"], options?: Options): Dialer
 
   const dial = (addresses: Addresses, port: number, from?: From): Effect.Effect<Dialed, DialError, Scope.Scope> =>
     Effect.suspend(() => {
-      const sources = choose?.(from)
+      const sources = choose(from)
       return addresses.length === 1
         // The usual case: the transport's own time limit is cheaper than a race against a timer.
         ? connect(addresses[0], port, sources, connectTimeout)
@@ -145,5 +129,5 @@ export const make = (transport: Transport["Service"], options?: Options): Dialer
         })
     })
 
-  return { dial }
+  return { dial, sources: choose }
 }

@@ -169,8 +169,8 @@ describe("Bench", () => {
     Effect.gen(function*() {
       let asked = 0
       const services = Layer.succeed(AccessPolicy, {
-        authorize: () => asked++ === 0 ? Effect.void : Effect.fail(new AccessDenied({ rule: "once" })),
-        authorizeAddress: () => Effect.void
+        authorize: () => asked++ === 0 ? AccessPolicy.permit : Effect.fail(new AccessDenied({ rule: "once" })),
+        authorizeAddress: () => AccessPolicy.permit
       })
       const { port } = yield* proxy({ services })
       const report = yield* run(`socks5://127.0.0.1:${port}`, { mode: "idle", connections: 5 })

@@ -218,10 +218,11 @@ frontend untold
       )
       const sluice = yield* proxy({
         services: Layer.succeed(AccessPolicy, {
-          authorize: () => Effect.void,
-          authorizeAddress: () => Effect.void,
-          sendsProxyHeader: ({ client, destination }) =>
-            destination.port === port && client !== undefined && NetAddress.isIpv4Address(client.address)
+          authorize: () => AccessPolicy.permit,
+          authorizeAddress: ({ client, destination }) =>
+            Effect.succeed({
+              proxyHeader: destination.port === port && client !== undefined && NetAddress.isIpv4Address(client.address)
+            })
         })
       })
       const balancer = `socks5h://127.0.0.1:${sluice.port}`

@@ -5,10 +5,11 @@ import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { availableParallelism } from "node:os"
+import { availableParallelism, networkInterfaces } from "node:os"
 import * as ProxyUrl from "../../src/client/ProxyUrl.ts"
 import * as Settings from "../../src/config/Settings.ts"
 import { protocols } from "../../src/server/Dialect.ts"
+import * as Egress from "../../src/transport/Egress.ts"
 import * as ListenAddress from "../../src/transport/ListenAddress.ts"
 
 const redactedUsers = (...users: ReadonlyArray<string>) => ({ user: users.map((user) => Redacted.make(user)) })
@@ -250,16 +251,25 @@ describe("Settings", () => {
       "\"9.9.9.9:0\" is not an IP address, or one with a port, such as 9.9.9.9, 9.9.9.9:53 or [2620:fe::fe]:53"
     ],
     [
-      { egress: ["eth0"] },
+      { egress: ["eth99"] },
       "egress",
-      "\"eth0\" is not an address of this machine, such as 192.0.2.1 or 2001:db8::1"
+      `"eth99" is not an address, a network or an interface of this machine: 192.0.2.1, 2001:db8::/64, ${
+        Object.keys(networkInterfaces()).join(", ")
+      }`
     ],
     [
       { egress: ["0.0.0.0"] },
       "egress",
-      "\"0.0.0.0\" is not an address of this machine, such as 192.0.2.1 or 2001:db8::1"
+      `"0.0.0.0" is not an address, a network or an interface of this machine: 192.0.2.1, 2001:db8::/64, ${
+        Object.keys(networkInterfaces()).join(", ")
+      }`
     ],
-    [{ egressBy: "mood" }, "egressBy", "\"mood\" is not one of rotate, user"],
+    [
+      { egress: ["192.0.2.1/24"] },
+      "egress",
+      "\"192.0.2.1/24\" is not a network, since bits are set after the prefix; write its first address"
+    ],
+    [{ egressBy: "mood" }, "egressBy", "\"mood\" is not one of rotate, user, session"],
     [
       { upstream: [Redacted.make("socks5://ann:S3cr3t@")] },
       "upstream",
@@ -295,11 +305,11 @@ describe("Settings", () => {
     Effect.gen(function*() {
       const { egress, egressBy, upstream } = yield* Settings.decode({
         upstream: ["socks5h://ann:sesame@a.test", "http://b.test:8080"].map((url) => Redacted.make(url)),
-        egress: ["192.0.2.1", "2001:DB8::1"],
+        egress: ["192.0.2.1", "2001:DB8::1", "2001:db8:0:1::/64", "lo"],
         egressBy: "user"
       })
       assert.deepStrictEqual(upstream.map(ProxyUrl.format), ["socks5h://ann@a.test:1080", "http://b.test:8080"])
-      assert.deepStrictEqual(egress.map(NetAddress.formatIp), ["192.0.2.1", "2001:db8::1"])
+      assert.deepStrictEqual(egress.map(Egress.format), ["192.0.2.1", "2001:db8::1", "2001:db8:0:1::/64", "lo"])
       assert.strictEqual(egressBy, "user")
     }))
 

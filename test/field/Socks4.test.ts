@@ -175,7 +175,7 @@ describe("SOCKS4", () => {
     Effect.gen(function*() {
       const strict = Layer.succeed(Authenticator, {
         required: true,
-        authenticate: ({ username }) => Effect.succeed(username)
+        authenticate: ({ username }) => Effect.succeed({ name: username })
       })
       const named = Layer.succeed(Authenticator, {
         required: true,
@@ -183,7 +183,7 @@ describe("SOCKS4", () => {
         identify: (username, client) =>
           client === undefined
             ? Effect.fail(new AuthenticationFailed({ username }))
-            : Effect.succeed(`${username}@socks4`)
+            : Effect.succeed({ name: `${username}@socks4` })
       })
       const origin = yield* echo()
       yield* isRefused((yield* proxy({ services: strict })).port, S4(origin.port))

@@ -91,8 +91,8 @@ import * as NetAddress from "effect/net/NetAddress"
 import { AccessDenied, AccessPolicy, type ConnectionRecord, type ListenError, Sessions, SocksServer } from "sluice"
 
 const onlyAnn = Layer.succeed(AccessPolicy, {
-  authorize: ({ user }) => user === "ann" ? Effect.void : Effect.fail(new AccessDenied({ rule: "only ann" })),
-  authorizeAddress: () => Effect.void
+  authorize: ({ user }) => user === "ann" ? AccessPolicy.permit : Effect.fail(new AccessDenied({ rule: "only ann" })),
+  authorizeAddress: () => AccessPolicy.permit
 })
 
 const server = SocksServer.layer({ listen: [NetAddress.inetAddressFromStringUnsafe("127.0.0.1:0")] }).pipe(

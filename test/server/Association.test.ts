@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Schema from "effect/Schema"
-import { AccessDenied, type AccessPolicy } from "../../src/policy/AccessPolicy.ts"
+import { AccessDenied, AccessPolicy } from "../../src/policy/AccessPolicy.ts"
 import * as InternalNetworks from "../../src/policy/InternalNetworks.ts"
 import { idle, maxKnown, maxUndecided, refusedFor } from "../../src/server/Destinations.ts"
 import { Datagrams, type DatagramSocket, type Receiver } from "../../src/transport/Datagrams.ts"
@@ -261,13 +261,13 @@ describe("a destination", () => {
       const policy: AccessPolicy["Service"] = {
         authorize: ({ client, destination, user }) => {
           judged.push(`${client && NetAddress.formatIp(client.address)} ${user} ${Host.formatHostPort(destination)}`)
-          return destination.port === 25 ? Effect.fail(new AccessDenied({ rule: "no mail" })) : Effect.void
+          return destination.port === 25 ? Effect.fail(new AccessDenied({ rule: "no mail" })) : AccessPolicy.permit
         },
         authorizeAddress: (_, address) => {
           judged.push(NetAddress.formatIp(address))
           return NetAddress.isIpv4Address(address) && NetAddress.isPrivate(address)
             ? Effect.fail(new AccessDenied({ rule: "private" }))
-            : Effect.void
+            : AccessPolicy.permit
         }
       }
       const resolve = resolvesTo("10.0.0.1", "192.0.2.1")

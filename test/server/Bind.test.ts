@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
-import { AccessDenied } from "../../src/policy/AccessPolicy.ts"
+import { AccessDenied, AccessPolicy } from "../../src/policy/AccessPolicy.ts"
 import { type MemoryProxy, memoryProxy, type MemoryProxyOptions, pass, settle } from "../support/Memory.ts"
 import { G0, hex, port16 } from "../support/RawClient.ts"
 
@@ -135,9 +135,9 @@ describe("BIND", () => {
           policy: {
             authorize: ({ destination }) => {
               asked.push(Host.formatHostPort(destination))
-              return destination.port === 1 ? deny : Effect.delay(Effect.void, 100)
+              return destination.port === 1 ? deny : Effect.delay(AccessPolicy.permit, 100)
             },
-            authorizeAddress: (_, address) => NetAddress.formatIp(address) === "10.0.0.1" ? deny : Effect.void
+            authorizeAddress: (_, address) => NetAddress.formatIp(address) === "10.0.0.1" ? deny : AccessPolicy.permit
           }
         }
       })
@@ -157,7 +157,7 @@ describe("BIND", () => {
   it.effect("holds no more than eight that wait to be judged", () =>
     Effect.gen(function*() {
       const { client, door, proxy } = yield* bound(anybody, {
-        services: { policy: { authorize: () => Effect.never, authorizeAddress: () => Effect.void } }
+        services: { policy: { authorize: () => Effect.never, authorizeAddress: () => AccessPolicy.permit } }
       })
       for (let i = 1; i <= 30; i++) yield* arrive(proxy, `192.0.2.1:${i}`, door)
       yield* settle
@@ -180,7 +180,7 @@ describe("BIND", () => {
               authorize: () => {
                 throw new Error("a bug")
               },
-              authorizeAddress: () => Effect.void
+              authorizeAddress: () => AccessPolicy.permit
             }
           }
         })
@@ -199,7 +199,7 @@ describe("BIND", () => {
       const proxy = yield* memoryProxy({
         services: {
           policy: {
-            authorize: () => Effect.void,
+            authorize: () => AccessPolicy.permit,
             authorizeAddress: () => Effect.fail(new AccessDenied({ rule: "test" }))
           }
         }

@@ -34,7 +34,10 @@ const errors = () => {
 const authenticator = (authenticate: Authenticator["Service"]["authenticate"]) =>
   Layer.succeed(Authenticator, { required: true, authenticate })
 
-const open: AccessPolicy["Service"] = { authorize: () => Effect.void, authorizeAddress: () => Effect.void }
+const open: AccessPolicy["Service"] = {
+  authorize: () => AccessPolicy.permit,
+  authorizeAddress: () => AccessPolicy.permit
+}
 
 const failure = hex("05 00 05 01 00 01 00 00 00 00 00 00")
 

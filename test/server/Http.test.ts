@@ -595,7 +595,7 @@ describe("logging in", () => {
         authenticate: ({ username }) =>
           Effect.sync(() => {
             checked++
-            return `${username}!`
+            return { name: `${username}!` }
           })
       })
       const server = yield* proxy({ services })
@@ -741,7 +741,10 @@ const resolving = (reason: "NotFound" | "TimedOut") =>
   Layer.succeed(Resolver, { resolve: (name) => Effect.fail(new ResolveError({ reason, name, code: "ECODE" })) })
 
 describe("a refusal", () => {
-  const open: AccessPolicy["Service"] = { authorize: () => Effect.void, authorizeAddress: () => Effect.void }
+  const open: AccessPolicy["Service"] = {
+    authorize: () => AccessPolicy.permit,
+    authorizeAddress: () => AccessPolicy.permit
+  }
   const denied = Effect.fail(new AccessDenied({ rule: "a secret rule" }))
   const causes: ReadonlyArray<readonly [string, Layer.Layer<never>, number, number, RegExp]> = [
     ["of a request", Layer.succeed(AccessPolicy, { ...open, authorize: () => denied }), 403, 2, /does not let you/],

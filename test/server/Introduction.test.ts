@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
-import { AccessPolicy, type AccessRequest } from "../../src/policy/AccessPolicy.ts"
+import { AccessPolicy, type AccessRequest, type Verdict } from "../../src/policy/AccessPolicy.ts"
 import { Authenticator } from "../../src/policy/Authenticator.ts"
 import * as ProxyHeader from "../../src/protocol/ProxyHeader.ts"
 import * as NodeTransport from "../../src/transport/NodeTransport.ts"
@@ -29,14 +29,14 @@ const versions: ReadonlyArray<readonly [string, Uint8Array]> = [
 /** A policy that allows all and remembers whom it judged. */
 const watching = (sendsProxyHeader?: (request: AccessRequest) => boolean) => {
   const clients = new Set<string | undefined>()
-  const note = ({ client }: AccessRequest) =>
-    Effect.sync(() => {
-      clients.add(client && NetAddress.formatInet(client))
+  const note = (request: AccessRequest) =>
+    Effect.sync((): Verdict => {
+      clients.add(request.client && NetAddress.formatInet(request.client))
+      return { proxyHeader: sendsProxyHeader?.(request) ?? false }
     })
   const layer = Layer.succeed(AccessPolicy, {
     authorize: note,
-    authorizeAddress: note,
-    ...sendsProxyHeader !== undefined && { sendsProxyHeader }
+    authorizeAddress: note
   })
   return { clients, layer }
 }
@@ -70,7 +70,7 @@ describe("from a load balancer", () => {
           authenticate: ({ client, username }) =>
             Effect.sync(() => {
               logins.push(client && NetAddress.formatInet(client))
-              return username
+              return { name: username }
             })
         })
         const { port, records } = yield* behindBalancer({ services: Layer.merge(policy.layer, authenticator) })
@@ -253,8 +253,8 @@ describe("to a target", () => {
       yield* client.readToEnd
       const expected = ProxyHeader.codec.encode(ProxyHeader.between(own, at(`127.0.0.1:${origin.port}`)))
       assert.strictEqual(all(), Buffer.concat([expected, Buffer.from("early")]).toString("hex"))
-      assert.strictEqual(requests.length, 1)
-      assert.strictEqual(requests[0]?.destination.port, origin.port)
+      // As it was sent, and its address.
+      assert.deepStrictEqual(requests.map(({ destination }) => destination.port), [origin.port, origin.port])
     }))
 
   it.live("says what a load balancer has said", () =>

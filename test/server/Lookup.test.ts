@@ -49,12 +49,12 @@ const refusal = (code: string): Buffer => hex(`05 ${code} 00 01 00 00 00 00 00 0
 const denying = (...denied: ReadonlyArray<string>) => {
   const requests: Array<AccessRequest> = []
   const judge = (text: string) =>
-    denied.includes(text) ? Effect.fail(new AccessDenied({ rule: "the test's" })) : Effect.void
+    denied.includes(text) ? Effect.fail(new AccessDenied({ rule: "the test's" })) : AccessPolicy.permit
   const layer = Layer.succeed(AccessPolicy, {
     authorize: (request) => {
       requests.push(request)
       const { host } = request.destination
-      return typeof host === "string" ? judge(host) : Effect.void
+      return typeof host === "string" ? judge(host) : AccessPolicy.permit
     },
     authorizeAddress: (_, address) => judge(NetAddress.formatIp(address))
   })

@@ -22,7 +22,7 @@ const minute = 60 * second
 const hour = 60 * minute
 
 const users: MemoryProxyOptions = {
-  services: { authenticator: { required: true, authenticate: ({ username }) => Effect.succeed(username) } }
+  services: { authenticator: { required: true, authenticate: ({ username }) => Effect.succeed({ name: username }) } }
 }
 const endless: MemoryProxyOptions = {
   services: { authenticator: Authenticator.of({ required: true, authenticate: () => Effect.never }) }
@@ -532,6 +532,7 @@ describe("Sessions", () => {
         command: "connect",
         client: first?.client,
         user: undefined,
+        session: undefined,
         destination: "127.0.0.1:80",
         address: "127.0.0.1:80",
         reply: 0,

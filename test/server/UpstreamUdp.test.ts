@@ -130,10 +130,14 @@ describe("UDP through an upstream", () => {
         authorize: ({ destination }) =>
           Effect.suspend(() => {
             judged.push(Host.formatHostPort(destination))
-            return destination.host === "forbidden.test" ? Effect.fail(new AccessDenied({ rule: "test" })) : Effect.void
+            return destination.host === "forbidden.test"
+              ? Effect.fail(new AccessDenied({ rule: "test" }))
+              : AccessPolicy.permit
           }),
         authorizeAddress: (_, address) =>
-          NetAddress.formatIp(address) === "10.0.0.1" ? Effect.fail(new AccessDenied({ rule: "test" })) : Effect.void
+          NetAddress.formatIp(address) === "10.0.0.1"
+            ? Effect.fail(new AccessDenied({ rule: "test" }))
+            : AccessPolicy.permit
       })
       const { port, records } = yield* proxy({ services: Layer.merge(pool(url), policy) })
       yield* Effect.scoped(Effect.gen(function*() {

@@ -6,6 +6,7 @@ import * as FiberSet from "effect/FiberSet"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
+import { AccessPolicy } from "../../src/policy/AccessPolicy.ts"
 import { memoryProxy, pass, type Peer } from "../support/Memory.ts"
 import { G0, hex } from "../support/RawClient.ts"
 import { dice as makeDice } from "./Dice.ts"
@@ -54,7 +55,10 @@ const schedule = Effect.gen(function*() {
       }
     },
     services: {
-      policy: { authorize: () => Effect.sleep(judging), authorizeAddress: () => Effect.void }
+      policy: {
+        authorize: () => Effect.delay(AccessPolicy.permit, judging),
+        authorizeAddress: () => AccessPolicy.permit
+      }
     }
   })
   const scope = yield* Effect.scope

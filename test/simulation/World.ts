@@ -12,7 +12,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
-import { AccessDenied, type AccessPolicy } from "../../src/policy/AccessPolicy.ts"
+import { AccessDenied, AccessPolicy } from "../../src/policy/AccessPolicy.ts"
 import * as Users from "../../src/policy/Users.ts"
 import type { ConnectionRecord } from "../../src/server/ConnectionLog.ts"
 import { ResolveError, type Resolver } from "../../src/transport/Resolver.ts"
@@ -88,8 +88,8 @@ const policyOf = (plan: Plan): AccessPolicy["Service"] => {
     authorize: ({ destination: { host } }) =>
       denied.has(typeof host === "string" ? host : NetAddress.formatIp(host))
         ? Effect.fail(new AccessDenied({ rule: "planned" }))
-        : Effect.void,
-    authorizeAddress: () => Effect.void
+        : AccessPolicy.permit,
+    authorizeAddress: () => AccessPolicy.permit
   }
 }
 

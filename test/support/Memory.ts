@@ -120,7 +120,10 @@ export interface MemoryProxyOptions extends Partial<Omit<Options, "listen">> {
   readonly onEnded?: (record: ConnectionRecord) => void
 }
 
-const everything: AccessPolicy["Service"] = { authorize: () => Effect.void, authorizeAddress: () => Effect.void }
+const everything: AccessPolicy["Service"] = {
+  authorize: () => AccessPolicy.permit,
+  authorizeAddress: () => AccessPolicy.permit
+}
 
 const nothing: Resolver["Service"]["resolve"] = (name) =>
   Effect.fail(new ResolveError({ reason: "NotFound", name, code: "ENOTFOUND" }))

@@ -178,3 +178,11 @@ export const refusesConnections = (port: number) =>
     })
     socket.once("error", () => resume(Effect.succeed(true)))
   })
+
+/** The whole reply to a request. */
+export const ask = Effect.fnUntraced(function*(port: number, request: Uint8Array) {
+  const client = yield* connect(port)
+  yield* client.send(G0, request)
+  yield* client.read(2)
+  return yield* readReply(client)
+}, Effect.scoped)
