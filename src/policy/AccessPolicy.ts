@@ -2,6 +2,7 @@
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import type * as LogLevel from "effect/LogLevel"
 import type * as Host from "effect/net/Host"
 import type * as NetAddress from "effect/net/NetAddress"
 import type { Egress } from "../transport/Egress.ts"
@@ -11,6 +12,8 @@ export interface AccessRequest {
   readonly client: NetAddress.InetAddress | undefined
   /** The name that the client logged in as. */
   readonly user: string | undefined
+  /** The groups that the user is in. */
+  readonly groups?: ReadonlyArray<string> | undefined
   /** The tag that it gave its session, in the name (`name+tag`). */
   readonly session?: string | undefined
   /** Where it came in: `HOST:PORT`, `tls://HOST:PORT` or `unix:PATH`, with the port that was given for 0. */
@@ -25,6 +28,14 @@ export interface AccessRequest {
 
 /** How a request that is allowed is to be served. */
 export interface Verdict {
+  /** What decided, in the words that the log has for it. */
+  readonly rule?: string | undefined
+  /** The upstreams to go through, by their name; `direct` for none. Default: those that there are for all. */
+  readonly via?: string | undefined
+  /** The class of limits that holds, in the place of the user's. */
+  readonly limits?: string | undefined
+  /** The level of the connection's line in the log; `None` for no line. */
+  readonly log?: LogLevel.LogLevel | undefined
   /** Where to go out from, in the place of what the `Dialer` would choose. Upstreams go out from where they are. */
   readonly egress?: Egress | undefined
   /** Whether the target is to be told who the client is, by a PROXY protocol header (version 2) before all else. */
@@ -34,6 +45,8 @@ export interface Verdict {
 /** The request was refused; `rule` is for the log, never for the client. */
 export class AccessDenied extends Data.TaggedError("AccessDenied")<{
   readonly rule: string
+  /** The reply of RFC 1928 §6. Default: 02. */
+  readonly reply?: number | undefined
 }> {
   override get message(): string {
     return `denied: ${this.rule}`

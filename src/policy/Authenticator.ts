@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
 import type * as Redacted from "effect/Redacted"
+import type { Egress } from "../transport/Egress.ts"
 
 /** What a client presented (RFC 1929), and from where. */
 export interface Credentials {
@@ -19,6 +20,14 @@ export interface Identity {
   readonly name: string
   /** The tag that it gave its session: what is to stay the same for a user stays so for a tag alone. */
   readonly session?: string | undefined
+  /** The groups that the user is in. */
+  readonly groups?: ReadonlyArray<string> | undefined
+  /** The upstreams that the client has picked, by an option in its name. */
+  readonly pool?: string | undefined
+  /** What the user goes out from, in the place of what the `Dialer` would choose. */
+  readonly egress?: Egress | undefined
+  /** The class of limits that holds for the user. */
+  readonly limits?: string | undefined
 }
 
 /** The login was refused. Deliberately silent about whether the name or the password was wrong. */
