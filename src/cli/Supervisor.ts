@@ -6,16 +6,15 @@
  * that takes another's place goes on with its socket. Elsewhere this process accepts, and `node:cluster` deals the
  * clients out.
  */
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type { Cluster } from "node:cluster"
-import { escape } from "../config/Escape.ts"
 import type * as Settings from "../config/Settings.ts"
 import { listenOn } from "../server/SocksServer.ts"
-import * as ListenAddress from "../transport/ListenAddress.ts"
+import type * as ListenAddress from "../transport/ListenAddress.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import type { Accept } from "../transport/Transport.ts"
 import { failed } from "./CommandError.ts"
+import * as Print from "./Print.ts"
 import * as ServiceManager from "./ServiceManager.ts"
 import * as Signals from "./Signals.ts"
 import * as WorkerPool from "./WorkerPool.ts"
@@ -82,7 +81,7 @@ export const run = Effect.fnUntraced(function*(settings: Settings.Settings) {
         { maxConnections: Math.ceil(settings.maxConnections / settings.workers) }
     }
   })
-  for (const address of listen) yield* Console.log(`listening on ${escape(ListenAddress.formatUrl(address))}`)
+  yield* Print.listening(listen, settings.protocols)
   yield* manager.ready
   const restart = Effect.logInfo("restarting the workers, one after the other").pipe(
     Effect.andThen(manager.reloading),

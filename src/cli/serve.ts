@@ -1,34 +1,31 @@
 /** `sluice serve`: runs the proxy until it is told to stop. */
 import * as Cause from "effect/Cause"
 import * as Command from "effect/cli/Command"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { escape } from "../config/Escape.ts"
+import type * as Settings from "../config/Settings.ts"
 import type { UsersFileError } from "../policy/UsersFile.ts"
 import { SocksServer } from "../server/SocksServer.ts"
-import * as ListenAddress from "../transport/ListenAddress.ts"
 import type { ListenError } from "../transport/Transport.ts"
 import { type CommandError, unusable } from "./CommandError.ts"
 import * as Flags from "./Flags.ts"
 import * as InheritedSockets from "./InheritedSockets.ts"
 import * as ListenFailure from "./ListenFailure.ts"
 import * as Log from "./Log.ts"
+import * as Print from "./Print.ts"
 import * as Proxy from "./Proxy.ts"
 import * as ServiceManager from "./ServiceManager.ts"
 import * as Signals from "./Signals.ts"
 import * as WorkerNumber from "./WorkerNumber.ts"
 
 /** In this process alone. */
-const run = Effect.gen(function*() {
+const run = Effect.fnUntraced(function*({ protocols }: Settings.Settings) {
   // Before anybody can know that the server is there.
   const termination = yield* Signals.termination
   yield* Signals.ignored
   const manager = yield* ServiceManager.make()
   const server = yield* SocksServer
-  for (const address of server.listening) {
-    yield* Console.log(`listening on ${escape(ListenAddress.formatUrl(address))}`)
-  }
+  yield* Print.listening(server.listening, protocols)
   yield* manager.ready
   const signal = yield* termination
   yield* Effect.logInfo("stopping: waiting for connections to end").pipe(Effect.annotateLogs({ signal }))
@@ -67,7 +64,7 @@ export const serve = Command.make(
     const runUntilStopped = (): Effect.Effect<number, Failure, Scope.Scope> =>
       several
         ? Effect.flatMap(importSupervisor, (Supervisor) => Supervisor.run(settings))
-        : Effect.provide(run, Proxy.layer(settings))
+        : Effect.provide(run(settings), Proxy.layer(settings))
     const serving = worker === undefined
       ? Effect.scoped(runUntilStopped()).pipe(
         // Once all has been closed, and logged.

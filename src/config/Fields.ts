@@ -22,7 +22,8 @@ import * as Listen from "../transport/ListenAddress.ts"
 import { quote } from "./Escape.ts"
 import * as ListenUrl from "./ListenUrl.ts"
 
-const fromText = <T>(
+/** A value that is written as a text; what `parse` fails with is the message. */
+export const fromText = <T>(
   type: Schema.Codec<T>,
   parse: (text: string) => Result.Result<T, string>,
   print: (value: T) => string
@@ -37,7 +38,8 @@ const fromText = <T>(
     encode: SchemaGetter.transform(print)
   }))
 
-const wrong = (text: string, wanted: string): Result.Result<never, string> =>
+/** Why a text won't do, and what would. */
+export const wrong = (text: string, wanted: string): Result.Result<never, string> =>
   Result.fail(text === "" ? `is empty; give ${wanted}` : `${quote(text)} is not ${wanted}`)
 
 /** Where to listen: `HOST:PORT`, `tls://HOST:PORT?cert=FILE&key=FILE` or `unix:PATH`. */
@@ -54,7 +56,7 @@ export const DnsServer = fromText(
   NetAddress.formatInet
 )
 
-const parseNetwork = (text: string): Result.Result<IpNetwork.IpNetwork, string> => {
+export const parseNetwork = (text: string): Result.Result<IpNetwork.IpNetwork, string> => {
   const alone = NetAddress.ipFromString(text)
   const network = Result.isSuccess(alone)
     ? IpNetwork.make(alone.success, NetAddress.width(alone.success))
@@ -114,6 +116,13 @@ export const Upstream = Schema.Redacted(Schema.String).pipe(
 /** A network, `ADDRESS/PREFIX`; a lone address is the network of itself. */
 export const Network = fromText(Schema.IpNetwork, (text) => parseNetwork(text), IpNetwork.format)
 
+/** Who may send PROXY headers: a network, or `unix` for all who come by a Unix socket. */
+export const Balancer = fromText(
+  Schema.Union([Schema.IpNetwork, Schema.Literal("unix")]),
+  (text) => text === "unix" ? Result.succeed("unix" as const) : parseNetwork(text),
+  (balancer) => balancer === "unix" ? balancer : IpNetwork.format(balancer)
+)
+
 const millisOf: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
 /** Sums up `1h30m`; a bare number is seconds. `undefined` when it is something else. */
@@ -162,11 +171,15 @@ export const Count = fromText(
   String
 )
 
-/** An IP address, without a port. */
+/** An IP address that somebody can send to, without a port. */
 export const IpAddress = fromText(
   Schema.IpAddress,
   (text) =>
-    Result.orElse(NetAddress.ipFromString(text), () => wrong(text, "an IP address, such as 192.0.2.1 or 2001:db8::1")),
+    Result.filterOrFail(
+      Result.mapError(NetAddress.ipFromString(text), () => ""),
+      (address) => !NetAddress.isUnspecified(address),
+      () => ""
+    ).pipe(Result.orElse(() => wrong(text, "an IP address, such as 192.0.2.1 or 2001:db8::1"))),
   NetAddress.formatIp
 )
 

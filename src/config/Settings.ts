@@ -31,9 +31,14 @@ export interface Documentation {
   readonly secret?: boolean
 }
 
+/** How one value of a setting is read from its text, redacted where the setting is secret. */
+export type Value = Schema.Codec<unknown, unknown>
+
 /** One setting under all of its names. */
 export interface Setting extends Documentation {
   readonly key: keyof Settings
+  /** Of what repeats, one. */
+  readonly value: Value
   /** Without the dashes. */
   readonly flag: string
   /** The environment variable. */
@@ -42,15 +47,17 @@ export interface Setting extends Documentation {
 
 const documentation = "sluice/config/Setting"
 
-const optional = <S extends Schema.Top>(schema: S, docs: Documentation) =>
-  Schema.optionalKey(schema.annotate({ [documentation]: docs }))
+const optional = <S extends Value>(value: S, docs: Documentation) =>
+  Schema.optionalKey(value.annotate({ [documentation]: { ...docs, value } }))
 
-const withDefault = <S extends Schema.Top>(schema: S, docs: Documentation & { readonly default: S["Encoded"] }) =>
-  schema.pipe(Schema.withDecodingDefaultKey(Effect.succeed(docs.default))).annotate({ [documentation]: docs })
+const withDefault = <S extends Value>(value: S, docs: Documentation & { readonly default: S["Encoded"] }) =>
+  value.pipe(Schema.withDecodingDefaultKey(Effect.succeed(docs.default))).annotate({
+    [documentation]: { ...docs, value }
+  })
 
-const repeatable = <S extends Schema.Top>(schema: S, docs: Documentation, ...defaults: ReadonlyArray<S["Encoded"]>) =>
-  Schema.Array(schema).pipe(Schema.withDecodingDefaultKey(Effect.succeed(defaults))).annotate({
-    [documentation]: { ...docs, repeatable: true }
+const repeatable = <S extends Value>(value: S, docs: Documentation, ...defaults: ReadonlyArray<S["Encoded"]>) =>
+  Schema.Array(value).pipe(Schema.withDecodingDefaultKey(Effect.succeed(defaults))).annotate({
+    [documentation]: { ...docs, value, repeatable: true }
   })
 
 const timeout = (docs: Omit<Documentation, "metavar"> & { readonly default: string }) =>
@@ -62,6 +69,12 @@ const timeoutOrZero = (docs: Omit<Documentation, "metavar"> & { readonly default
 const enable = (description: string) => withDefault(Fields.Switch, { kind: "switch", default: "false", description })
 
 export const Settings = Schema.Struct({
+  config: optional(Fields.FilePath, {
+    metavar: "FILE",
+    kind: "path",
+    description: "File in YAML with these settings under their names in camelCase, and with users, rules and limits; " +
+      "flags and variables win over it"
+  }),
   listen: repeatable(Fields.ListenAddress, {
     metavar: "HOST:PORT",
     default: "127.0.0.1:1080",
@@ -73,9 +86,10 @@ export const Settings = Schema.Struct({
     default: protocols.join(","),
     description: "What clients may speak; told apart by their first byte"
   }),
-  proxyProtocol: repeatable(Fields.Network, {
+  proxyProtocol: repeatable(Fields.Balancer, {
     metavar: "CIDR",
-    description: "Connections from this network begin with a PROXY protocol header (v1 or v2) that names the client"
+    description: "Connections from this network begin with a PROXY protocol header (v1 or v2) that names the client; " +
+      "unix: those by Unix sockets do"
   }),
   user: repeatable(Fields.User, {
     metavar: "NAME:PASSWORD",
@@ -192,9 +206,9 @@ const keys = Object.keys(Settings.fields) as ReadonlyArray<keyof Settings>
 /** All settings, in the order in which help texts list them. */
 export const all: ReadonlyArray<Setting> = keys.map((key) => {
   const words = Str.camelToSnake(key)
-  const docs = SchemaAST.resolveAt<Documentation>(documentation)(Settings.fields[key].ast)
+  const docs = SchemaAST.resolveAt<Documentation & Pick<Setting, "value">>(documentation)(Settings.fields[key].ast)
   const names = { key, flag: Str.snakeToKebab(words), variable: `SLUICE_${words.toUpperCase()}` }
-  return Object.assign(names, docs ?? { description: "" })
+  return Object.assign(names, docs ?? { description: "", value: Schema.String })
 })
 
 /** A setting has a value that won't do. `message` is one line without secrets; where it was set is not in it. */

@@ -63,6 +63,9 @@ export const make = (services: Services, options: Options): Associate => {
     // It is gone already, or did not come by IP: there is no address for it to send to, or from.
     if (local === undefined || session.remote === undefined) return yield* notServed(session, dialect)
     const { address } = NetAddress.toCanonical(local)
+    // Nor for one that a load balancer names, and that is of the other family than the address it would send to.
+    const from = NetAddress.toCanonical(session.remote)
+    if (NetAddress.familyOf(from) !== NetAddress.familyOf(address)) return yield* notServed(session, dialect)
     const clock = yield* Clock.Clock
     const association = new Association(
       session,

@@ -66,8 +66,12 @@ const doorway = (
   local: NetAddress.IpAddress,
   peer = local
 ): Effect.Effect<NetAddress.IpAddress, ListenError> => {
-  if (sources === undefined) return Effect.succeed(local)
-  const source = sourceFor(sources, peer)
+  // An address of the other family would be no use to the peer.
+  const source = sources !== undefined
+    ? sourceFor(sources, peer)
+    : NetAddress.familyOf(peer) === NetAddress.familyOf(local)
+    ? local
+    : undefined
   return source === undefined
     ? Effect.fail(new ListenError({ address: NetAddress.inetAddressUnsafe(peer, 0), code: "EADDRNOTAVAIL" }))
     : Effect.succeed(source)

@@ -78,23 +78,46 @@ const collected = Duration.millis(20)
 /** Milliseconds between two lines about clients that speak something else: whoever floods us writes no log. */
 const strangersEvery = 10_000
 
+/** Strangers of one kind. */
+interface Kind {
+  quietUntil: number
+  unsaid: number
+}
+
+/** What looks alike is one kind: what is in brackets differs from one to the next. */
+const kindOf = (looksLike: string): string => looksLike.replace(/ \(.*/, "")
+
 /** The lines for some records, as their fields. */
-const makeLines = (now: () => number) => {
-  let quietUntil = -Infinity
-  let unsaid = 0
-  return (records: ReadonlyArray<ConnectionRecord>): ReadonlyArray<object> =>
-    records.flatMap((record) => {
+class Lines {
+  private readonly kinds = new Map<string, Kind>()
+  private readonly now: () => number
+
+  constructor(now: () => number) {
+    this.now = now
+  }
+
+  of(records: ReadonlyArray<ConnectionRecord>): ReadonlyArray<object> {
+    return records.flatMap((record) => {
       if (record.looksLike === undefined) return [fieldsOf(record)]
-      const time = now()
-      if (time < quietUntil) {
-        unsaid++
+      const name = kindOf(record.looksLike)
+      const kind = this.kinds.get(name) ?? { quietUntil: -Infinity, unsaid: 0 }
+      this.kinds.set(name, kind)
+      const time = this.now()
+      if (time < kind.quietUntil) {
+        kind.unsaid++
         return []
       }
-      quietUntil = time + strangersEvery
-      const fields = unsaid === 0 ? fieldsOf(record) : { ...fieldsOf(record), others: unsaid }
-      unsaid = 0
+      kind.quietUntil = time + strangersEvery
+      const fields = kind.unsaid === 0 ? fieldsOf(record) : { ...fieldsOf(record), others: kind.unsaid }
+      kind.unsaid = 0
       return [fields]
     })
+  }
+
+  /** Those who have had no line of their own. */
+  get unsaid(): ReadonlyArray<object> {
+    return [...this.kinds].flatMap(([looks_like, { unsaid }]) => unsaid === 0 ? [] : [{ looks_like, others: unsaid }])
+  }
 }
 
 /**
@@ -106,7 +129,7 @@ export class ConnectionLog extends Context.Service<ConnectionLog, {
 }>()("sluice/server/ConnectionLog") {
   /**
    * One event at level info for each, through the loggers of who serves; none of them is an error of the proxy. Of
-   * clients that speak something else, one in ten seconds; it tells how many `others` came since the last.
+   * clients that speak something else, one of a kind in ten seconds; it tells how many `others` came since the last.
    *
    * They are logged together, after 20 ms at most and when the layer closes: one by one among the work of other
    * connections they cost a tenth of all that a short connection costs, together next to nothing.
@@ -116,16 +139,24 @@ export class ConnectionLog extends Context.Service<ConnectionLog, {
     Effect.gen(function*() {
       const scope = yield* Effect.scope
       const clock = yield* Clock.Clock
-      const lines = makeLines(() => clock.currentTimeMillisUnsafe())
+      const lines = new Lines(() => clock.currentTimeMillisUnsafe())
       let context = yield* Effect.context<never>()
       let waiting: Array<ConnectionRecord> = []
       const flush = Effect.suspend(() => {
         const records = waiting
         waiting = []
-        return Effect.forEach(lines(records), (fields) => Effect.logInfo("connection ended", fields), { discard: true })
+        return Effect.forEach(lines.of(records), (fields) => Effect.logInfo("connection ended", fields), { discard: true })
       })
       const flushSoon = Effect.forkIn(Effect.delay(flush, collected), scope)
-      yield* Effect.addFinalizer(() => Effect.provideContext(flush, context))
+      const flushLast = Effect.andThen(
+        flush,
+        Effect.suspend(() =>
+          Effect.forEach(lines.unsaid, (fields) => Effect.logInfo("more that were not for this proxy", fields), {
+            discard: true
+          })
+        )
+      )
+      yield* Effect.addFinalizer(() => Effect.provideContext(flushLast, context))
       return {
         ended: (record) =>
           Effect.withFiber((fiber) => {

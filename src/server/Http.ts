@@ -82,7 +82,12 @@ const forwardAll = Effect.fnUntraced(function*(
     // Node has ended the stream behind an answer that was the last, as either side wanted.
     if (conversation.stream.writableEnded || !forward.request.complete) return yield* leave(session, conversation)
     session.enter("relay")
-    const wish = yield* Effect.catchTag(next, "Done", () => Effect.undefined)
+    const wish = yield* Effect.raceFirst(
+      Effect.catchTag(next, "Done", () => Effect.undefined),
+      // Between two requests there is nothing to wait for any more.
+      Effect.as(session.door.drained, "drained" as const)
+    )
+    if (wish === "drained") return yield* leave(session, conversation)
     if (wish === undefined || "command" in wish) return wish
     forward = wish
   }
@@ -124,12 +129,17 @@ const request = (
     (conversation) => {
       const authenticate = makeAuthenticate(session, authenticator)
       const next = Effect.flatMap(conversation.next, (message) => understand(session, authenticate, message))
+      // It is told so all the same, and logged as sparingly as others that are not for us.
+      const first = Effect.tapError(next, () =>
+        Effect.sync(() => {
+          if (conversation.isSomethingElse) session.looksLike = "text that is no HTTP request"
+        }))
       // From then on the connection is the session's again: to refuse on, or to relay.
       const close = Effect.map(conversation.close, (rest) => reader.unread(rest))
       const closeUnlessForward = <A, E>(effect: Effect.Effect<A, E>, goesOn: (result: A) => boolean) =>
         Effect.onExit(effect, (exit) => Exit.isSuccess(exit) && goesOn(exit.value) ? Effect.void : close)
       return Effect.map(
-        closeUnlessForward(next, (wish) => !("command" in wish)),
+        closeUnlessForward(first, (wish) => !("command" in wish)),
         (wish) =>
           "command" in wish ? wish : {
             command: "forward",

@@ -89,9 +89,15 @@ const failureOf = (error: Error & { readonly code?: string; readonly reason?: st
   }
 }
 
+/** What the parser says where the first line is none of a request's. */
+const noRequestLine = new Set(["HPE_INVALID_METHOD", "HPE_INVALID_VERSION", "HPE_INVALID_CONSTANT", "HPE_INVALID_URL"])
+
 export class Conversation {
   readonly http: NodeHttp
   readonly stream: ConnectionDuplex.ConnectionDuplex
+  /** Nothing that came was a request, not even in its first line. */
+  isSomethingElse = false
+  private begun = false
   private readonly waiting: Array<Message> = []
   private head: Uint8Array | undefined = undefined
   private failure: Failure | undefined = undefined
@@ -110,14 +116,16 @@ export class Conversation {
   /** Called by the parser. No more is read while a message waits, so that a client can't make them grow. */
   heard(message: Message, head?: Uint8Array): void {
     this.head ??= head
+    this.begun = true
     this.waiting.push(message)
     this.stream.hold()
     this.wakeUp()
   }
 
   /** Called by the parser, and by the end of the stream. */
-  failed(error: Error | Cause.Done): void {
+  failed(error: (Error & { readonly code?: string }) | Cause.Done): void {
     if (this.failure !== undefined) return
+    if (error instanceof Error) this.isSomethingElse = !this.begun && noRequestLine.has(error.code ?? "")
     this.failure = error instanceof Error ? failureOf(error) : error
     this.wakeUp()
     this.onFailure?.(this.failure)

@@ -130,6 +130,11 @@ const talk = (
       if (HttpFields.valuesOf(message.rawHeaders, "content-length").length > 1) {
         return targetFailed("more than one content-length field")
       }
+      // The client would take what is coded for what is meant: only the framing is undone here.
+      const codings = HttpFields.valuesOf(message.rawHeaders, "transfer-encoding").join().toLowerCase()
+      if (codings !== "" && codings !== "chunked") return targetFailed("a transfer-encoding other than chunked")
+      // What is left of the request is not read, so no other can follow it; and nothing follows during a drain.
+      if (!request.complete || session.door.isDraining()) response.shouldKeepAlive = false
       response.sendDate = false
       client.cork()
       try {

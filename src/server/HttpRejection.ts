@@ -19,9 +19,13 @@ const reasons: Readonly<Record<BadRequest["status"], string>> = {
 const forbidden = "403 Forbidden"
 const authenticationRequired = "407 Proxy Authentication Required"
 const badGateway = "502 Bad Gateway"
+const serviceUnavailable = "503 Service Unavailable"
 const gatewayTimeout = "504 Gateway Timeout"
 
 const internalError: Answer = ["500 Internal Server Error", "something broke in this proxy"]
+
+/** This machine's lack of something, which says nothing of the destination: descriptors, ports, memory. */
+const exhausted = new Set(["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EADDRINUSE", "EAGAIN"])
 
 /** The answer to each refusal. What is in it is for the client: no address that a name led to, no rule. */
 const answerTo = (error: Refusal): Answer => {
@@ -44,6 +48,7 @@ const answerTo = (error: Refusal): Answer => {
         : [badGateway, `the name can't be resolved (${error.code})`]
     case "DialError":
       if (error.reason === "TimedOut") return [gatewayTimeout, "connecting took too long"]
+      if (exhausted.has(error.code)) return [serviceUnavailable, `this proxy has nothing left to connect with (${error.code})`]
       return error.reason === "Prohibited"
         ? [forbidden, "the network does not let this proxy go there"]
         : [badGateway, `can't connect (${error.code})`]

@@ -33,20 +33,30 @@ const hidden = new ProtocolError({
   reason: new BadProxyHeader({ why: "none is read on a listener with TLS" })
 })
 
-/** Whether an address is of one of these networks. */
-export const among =
-  (networks: ReadonlyArray<IpNetwork.IpNetwork>) => (remote: NetAddress.InetAddress | undefined): boolean => {
+/** Those who come from a network, or by a Unix socket of this machine. */
+export type Balancer = IpNetwork.IpNetwork | "unix"
+
+/** Whether somebody is one, by the address that it comes from and, where it has come by a Unix socket, that one's name. */
+export type IsBalancer = (remote: NetAddress.InetAddress | undefined, label?: string) => boolean
+
+export const among = (balancers: ReadonlyArray<Balancer>): IsBalancer => {
+  const unix = balancers.includes("unix")
+  const networks = balancers.filter((balancer) => balancer !== "unix")
+  return (remote, label) => {
+    // The loopback address that it is given is no network's.
+    if (label !== undefined) return unix
     if (networks.length === 0 || remote === undefined) return false
     // On a listener for both families, IPv4 comes as IPv6.
     const { address } = NetAddress.toCanonical(remote)
     return networks.some((network) => IpNetwork.contains(network, address))
   }
+}
 
-/** Of those who are load balancers by their address; behind it, TLS begins on a listener that has it. */
+/** Of those who are load balancers; behind it, TLS begins on a listener that has it. */
 export const make =
-  (isBalancer: (remote: NetAddress.InetAddress | undefined) => boolean): Introduction => (session, reader) => {
+  (isBalancer: IsBalancer): Introduction => (session, reader) => {
     const { client } = session
-    if (!isBalancer(session.remote)) return undefined
+    if (!isBalancer(session.remote, client.label)) return undefined
     if (client.insecure === true && client.beginTls === undefined) return Effect.fail(hidden)
     return Effect.flatMap(reader.read(ProxyHeader.codec), (header) => {
       introduce(session, header)

@@ -18,17 +18,14 @@ export class MessageReader {
     this.connection = connection
   }
 
-  /** The first byte of what comes next, which stays where it is. */
-  get first(): Effect.Effect<number, ConnectionError | Cause.Done> {
-    return Effect.suspend(() => {
-      const [first] = this.bytes
-      if (first !== undefined) return Effect.succeed(first)
-      return Effect.map(this.connection.pull, ([chunk]) => {
+  /** What comes next, one byte at least, which stays where it is. Good until something is read. */
+  get next(): Effect.Effect<Uint8Array, ConnectionError | Cause.Done> {
+    return Effect.suspend(() =>
+      this.bytes.length > 0
+        ? Effect.succeed(this.bytes)
         // A view of the transport's, good until the next pull: reading it copies what it leaves.
-        this.bytes = chunk
-        return chunk[0] ?? 0
-      })
-    })
+        : Effect.map(this.connection.pull, ([chunk]) => this.bytes = chunk)
+    )
   }
 
   /**

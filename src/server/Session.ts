@@ -43,7 +43,11 @@ export interface Services {
 export const make = (services: Services) => {
   const serve = Effect.fnUntraced(function*(session: SessionState) {
     // It left while it waited to be accepted. Nobody knows who it was, so there is nothing to serve it by.
-    if (session.remote === undefined) return void (session.reason = "client left before it was served")
+    if (session.remote === undefined) {
+      // As those do who only look whether the port is open, every second perhaps.
+      session.looksLike = "nobody"
+      return void (session.reason = "client left before it was served")
+    }
     const reader = new MessageReader(session.client)
     yield* services.introduction(session, reader) ?? Effect.void
     const dialect = session.dialect = yield* services.sniff(reader)

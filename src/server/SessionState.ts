@@ -1,4 +1,5 @@
 /** What is known of one session while it runs, and when it has run out of time. */
+import type * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
@@ -27,6 +28,9 @@ export interface Timeouts {
 export interface Door {
   /** As rules and logs name it. */
   readonly name: string
+  /** Ends when it is closed, and those who have come in by it are to be served to their end, and no further. */
+  readonly drained: Effect.Effect<void>
+  readonly isDraining: () => boolean
 }
 
 /** Where a client is, for the log. What somebody in between says of it counts for more than the socket that it came by. */
@@ -46,7 +50,7 @@ export class SessionState implements Deadline, Observer, Watcher {
   /** Where the client is: at the other end of its connection, or where the load balancer there says. */
   remote: NetAddress.InetAddress | undefined
   readonly startedAt: number
-  private readonly door: Door
+  readonly door: Door
   private readonly deadlines: Deadlines
   private readonly timeouts: Timeouts
   fiber: Fiber.Fiber<void> | undefined = undefined

@@ -2,8 +2,8 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
-import type * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -38,10 +38,10 @@ export interface Options extends Association.Options, Bind.Options {
   /** What clients may speak, told apart by their first byte. Default: all that there is. */
   readonly protocols?: ReadonlyArray<Protocol> | undefined
   /**
-   * Load balancers: connections from these networks must begin with a header of the PROXY protocol (version 1 or 2),
-   * which says who the client is. From nobody else is one read. Default: none.
+   * Load balancers: connections from these networks, or by Unix sockets, must begin with a header of the PROXY protocol
+   * (version 1 or 2), which says who the client is. From nobody else is one read. Default: none.
    */
-  readonly proxyProtocol?: ReadonlyArray<IpNetwork.IpNetwork> | undefined
+  readonly proxyProtocol?: ReadonlyArray<Introduction.Balancer> | undefined
   /** Limit for greeting, login and request together. Default: 10 seconds; 0 = none. */
   readonly handshakeTimeout?: Duration.Input | undefined
   /** A relay without traffic in either direction ends after this. Default: 1 hour; 0 = never. */
@@ -125,7 +125,7 @@ export const listenOn = (
   address: ListenAddress.ListenAddress,
   all: Options["listen"],
   accept: Accept,
-  isBalancer?: (remote: NetAddress.InetAddress | undefined) => boolean
+  isBalancer?: Introduction.IsBalancer
 ): Effect.Effect<Listener<ListenAddress.ListenAddress>, ListenError, Scope.Scope> => {
   const options = { ipv6Only: isIpv6Only(address, all) }
   if (NetAddress.isInetAddress(address)) return transport.listen(address, accept, options)
@@ -179,8 +179,9 @@ const make = Effect.fnUntraced(function*(options: Options) {
     now: deadlines.now,
     warn: (message) => fork(Effect.logWarning(message))
   })
+  const draining = Latch.makeUnsafe()
   const listen = Effect.fnUntraced(function*(address: ListenAddress.ListenAddress) {
-    const door = { name: ListenAddress.format(address) }
+    const door = { name: ListenAddress.format(address), drained: draining.await, isDraining: () => draining.isOpen() }
     const accept: Accept = {
       admit: admission.admit,
       failed: admission.failed,
@@ -200,6 +201,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
 
   const drain = Effect.fn("SocksServer.drain")(function*() {
     yield* Effect.forEach(listeners, (listener) => listener.stop, { discard: true })
+    yield* draining.open
     yield* Effect.timeoutOption(registry.awaitEmpty, drainTimeout)
     yield* registry.stopAll("server stopped")
   })()

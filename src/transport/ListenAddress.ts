@@ -77,8 +77,8 @@ export const format = (listen: ListenAddress): string => {
 }
 
 /** The same with a scheme for TCP too: `socks5://HOST:PORT`. */
-export const formatUrl = (listen: ListenAddress): string =>
-  listen._tag === "Tls" || inetOf(listen) === undefined ? format(listen) : `socks5://${format(listen)}`
+export const formatUrl = (listen: ListenAddress, scheme: string): string =>
+  listen._tag === "Tls" || inetOf(listen) === undefined ? format(listen) : `${scheme}://${format(listen)}`
 
 const UnixJson = Schema.TaggedStruct("Unix", { path: Schema.String })
 

@@ -59,6 +59,7 @@ describe("Settings", () => {
 
   it("names every setting once, and documents it", () => {
     assert.deepStrictEqual(Settings.all.map(({ flag }) => flag), [
+      "config",
       "listen",
       "protocols",
       "proxy-protocol",
@@ -206,10 +207,13 @@ describe("Settings", () => {
       assert.deepStrictEqual(allow.map(IpNetwork.format), [network])
     }))
 
-  it.effect("proxyProtocol takes several networks", () =>
+  it.effect("proxyProtocol takes several networks, and Unix sockets", () =>
     Effect.gen(function*() {
-      const { proxyProtocol } = yield* Settings.decode({ proxyProtocol: ["10.0.0.0/24", "fd00::7"] })
-      assert.deepStrictEqual(proxyProtocol.map(IpNetwork.format), ["10.0.0.0/24", "fd00::7/128"])
+      const { proxyProtocol } = yield* Settings.decode({ proxyProtocol: ["10.0.0.0/24", "fd00::7", "unix"] })
+      assert.deepStrictEqual(
+        proxyProtocol.map((balancer) => balancer === "unix" ? balancer : IpNetwork.format(balancer)),
+        ["10.0.0.0/24", "fd00::7/128", "unix"]
+      )
       yield* rejects(
         { proxyProtocol: ["lb"] },
         "proxyProtocol",

@@ -61,6 +61,17 @@ describe("BIND", () => {
       yield* left(proxy, /^nobody who was expected connected to 127\.0\.0\.1:\d+ in time$/)
     }))
 
+  it.effect("is refused at once when the peer could not reach the address that would be told", () =>
+    Effect.gen(function*() {
+      const proxy = yield* memoryProxy()
+      const client = yield* proxy.connect
+      yield* client.send(G0, hex("05 02 00 04 20010db8000000000000000000000001 0000"))
+      yield* settle
+      assert.deepStrictEqual(client.received.subarray(2), replyOf("01", "00000000", 0))
+      yield* client.end
+      yield* left(proxy, /EADDRNOTAVAIL/)
+    }))
+
   it.effect("relays like a CONNECT once the peer is there: its time limits are those of a relay", () =>
     Effect.gen(function*() {
       const { client, door, proxy } = yield* bound(one, { idleTimeout: 10 * minute })

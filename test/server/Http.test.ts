@@ -707,7 +707,7 @@ describe("what is not served", () => {
     ["a byte that is not ASCII", head("GET http://127.0.0.1/ä HTTP/1.1"), 400, /url/i],
     ["an unknown method", head("BREW http://127.0.0.1/ HTTP/1.1"), 501, /method/],
     ["TRACE", head("TRACE http://127.0.0.1/ HTTP/1.1"), 501, /TRACE/],
-    ["other text", "EHLO mail\r\n", 501, /method/],
+    ["other text", "HELLO there\r\n", 501, /method/],
     ["HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, /./],
     ["a later version", head("GET http://127.0.0.1/ HTTP/2.0"), 505, /HTTP\/1\.1/],
     ["no version", "GET http://127.0.0.1/\r\n\r\n", 505, /HTTP\/1\.1/],

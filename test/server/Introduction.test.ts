@@ -225,6 +225,17 @@ describe("from a load balancer", () => {
       assert.isTrue(yield* within(Effect.sync(() => records.length === 1)))
       assert.strictEqual(records[0]?.client, "203.0.113.7:4711")
     }))
+
+  it.live("that names one of the other family has no place for its datagrams", () =>
+    Effect.gen(function*() {
+      const { port, records } = yield* behindBalancer()
+      const client = yield* connect(port)
+      yield* client.send("PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n", G0, hex("05 03 00 01 00000000 0000"))
+      yield* client.read(2)
+      assert.strictEqual((yield* readReply(client))[1], 7)
+      yield* client.end
+      assert.isTrue(yield* within(Effect.sync(() => records.length === 1)))
+    }))
 })
 
 /** Keeps what it gets. */

@@ -43,6 +43,47 @@ describe("a client that speaks something else", () => {
     ["TLS", clientHello, "TLS"],
     ["something", Effect.succeed(hex("00 01 02")), "nothing known (first byte 0x00)"]
   ]
+  const words: ReadonlyArray<readonly [first: string, looksLike: string]> = [
+    ["SSH-2.0-OpenSSH_9.2\r\n", "SSH"],
+    ["PROXY TCP4 1.1.1.1 1.1.1.1 1 1\r\n", "a PROXY header, from where --proxy-protocol names nobody"],
+    ["\r\n\r\n\0\r\nQUIT\n", "a PROXY header, from where --proxy-protocol names nobody"],
+    ["EHLO mail.example\r\n", "SMTP"],
+    ["OPTIONS sip:a@b SIP/2.0\r\n", "SIP or RTSP"],
+    ["USER ann\r\n", "FTP, POP3 or IRC"]
+  ]
+  it.live.each(words)(
+    "A41 is closed without an answer where HTTP is served, too: %j",
+    ([first, looksLike]) =>
+      Effect.gen(function*() {
+        const { port, records } = yield* proxy()
+        const client = yield* connect(port)
+        yield* client.send(first)
+        assert.strictEqual((yield* Effect.timeout(client.readToEnd, "1 second")).length, 0)
+        assert.isTrue(yield* within(Effect.sync(() => records.length === 1), "1 second"))
+        assert.deepInclude(records[0], { looksLike, protocol: undefined, reply: undefined })
+      })
+  )
+
+  it.live("is told so where it may be meant for HTTP, and logged as sparingly", () =>
+    Effect.gen(function*() {
+      const { port, records } = yield* proxy()
+      for (const [first, status] of [["BREW / HTTP/1.1\r\n\r\n", 501], ["HELLO there\r\n", 501]] as const) {
+        const client = yield* connect(port)
+        yield* client.send(first)
+        assert.match((yield* client.readToEnd).toString(), new RegExp(`^HTTP/1.1 ${status} `))
+        yield* client.end
+        assert.isTrue(yield* within(Effect.sync(() => records.length === 1)))
+        assert.strictEqual(records.pop()?.looksLike, "text that is no HTTP request")
+      }
+      // One that has spoken HTTP before is a client.
+      const client = yield* connect(port)
+      const { port: closed } = yield* echo()
+      yield* client.send(`CONNECT 127.0.0.1:${closed} HTTP/1.1\r\n\r\n`)
+      yield* client.end
+      yield* client.readToEnd
+      assert.isTrue(yield* within(Effect.sync(() => records.length === 1)))
+      assert.strictEqual(records[0]?.looksLike, undefined)
+    }))
   it.live.each(strangers)(
     "A41 is closed without an answer, and told apart: %s",
     ([, first, looksLike]) =>
@@ -75,7 +116,7 @@ describe("a client that speaks something else", () => {
       }
     }))
 
-  it.effect("gets a line in the log every ten seconds, whatever comes", () =>
+  it.effect("gets a line in the log every ten seconds, each kind by itself, and none is forgotten at the end", () =>
     Effect.gen(function*() {
       const lines: Array<unknown> = []
       const logger = Logger.make<unknown, void>(({ message }) => void lines.push(message))
@@ -111,8 +152,21 @@ describe("a client that speaks something else", () => {
         yield* ended(stranger)
         yield* TestClock.adjust("1 second")
         yield* settle
-        assert.deepStrictEqual(lines, [["connection ended", { ...fields, reason: "looks like TLS", others: 5 }]])
+        assert.deepStrictEqual(lines.splice(0), [
+          ["connection ended", { ...fields, reason: "looks like TLS", others: 5 }]
+        ])
+        for (let byte = 0; byte < 9; byte++) {
+          yield* ended({ ...stranger, looksLike: `nothing known (first byte ${byte})` })
+        }
+        yield* ended(stranger)
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.deepStrictEqual(lines.splice(0), [["connection ended", { ...fields, reason: "looks like TLS" }]])
       }).pipe(Effect.provide(ConnectionLog.layer), Effect.provide(Logger.layer([logger])))
+      assert.deepStrictEqual(lines, [
+        ["more that were not for this proxy", { looks_like: "TLS", others: 1 }],
+        ["more that were not for this proxy", { looks_like: "nothing known", others: 8 }]
+      ])
     }))
 })
 

@@ -45,7 +45,7 @@ describe("a listener with TLS", () => {
       Effect.gen(function*() {
         const target = yield* echo()
         const { pair, port, records, server } = yield* secured()
-        assert.deepStrictEqual(server.listening.map(ListenAddress.formatUrl), [`tls://127.0.0.1:${port}`])
+        assert.deepStrictEqual(server.listening.map(ListenAddress.format), [`tls://127.0.0.1:${port}`])
         assert.deepStrictEqual(server.addresses.map(NetAddress.formatInet), [`127.0.0.1:${port}`])
         yield* Effect.scoped(Effect.gen(function*() {
           const client = yield* Certificates.connect(port, pair, { minVersion: version, maxVersion: version })

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as IpNetwork from "effect/net/IpNetwork"
 import { existsSync, lstatSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs"
 import * as Net from "node:net"
 import { join } from "node:path"
@@ -47,7 +48,7 @@ describe("a listener on a Unix socket", () => {
       const listen = ListenAddress.unix(path)
       yield* Effect.scoped(Effect.gen(function*() {
         const { records, server } = yield* proxy({ listen })
-        assert.deepStrictEqual(server.listening.map(ListenAddress.formatUrl), [`unix:${path}`])
+        assert.deepStrictEqual(server.listening.map(ListenAddress.format), [`unix:${path}`])
         assert.deepStrictEqual(server.addresses, [])
         assert.strictEqual(lstatSync(path).mode & 0o777, 0o660)
         yield* echoes(path, target.port)
@@ -55,6 +56,26 @@ describe("a listener on a Unix socket", () => {
         assert.deepInclude(records[0], { client: `unix:${path}`, reason: "done", bytesUp: 4, bytesDown: 4 })
       }))
       assert.isFalse(existsSync(path))
+    }))
+
+  it.live("takes no client for a load balancer at 127.0.0.1, and each for one where all are", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const path = join(yield* Certificates.directory, "sluice.sock")
+      const listen = ListenAddress.unix(path)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { records } = yield* proxy({ listen, proxyProtocol: [IpNetwork.fromStringUnsafe("127.0.0.0/8")] })
+        yield* echoes(path, origin.port)
+        assert.isTrue(yield* within(Effect.sync(() => records.length === 1)))
+        assert.strictEqual(records[0]?.client, `unix:${path}`)
+      }))
+      const { records } = yield* proxy({ listen, proxyProtocol: ["unix"] })
+      const client = yield* connect(path)
+      yield* client.send("PROXY TCP4 127.0.0.7 127.0.0.1 4711 1080\r\n", G0, C4(origin.port), "ping")
+      yield* client.read(16)
+      yield* client.end
+      assert.isTrue(yield* within(Effect.sync(() => records.length === 1)))
+      assert.deepInclude(records[0], { client: "127.0.0.7:4711", reason: "done" })
     }))
 
   it.live("is for transports that have one", () =>
