@@ -9,7 +9,7 @@
 import * as Effect from "effect/Effect"
 import type { Cluster } from "node:cluster"
 import type * as Settings from "../config/Settings.ts"
-import { listenOn } from "../server/SocksServer.ts"
+import { listenOn } from "../server/Listeners.ts"
 import type * as ListenAddress from "../transport/ListenAddress.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import type { Accept } from "../transport/Transport.ts"

@@ -16,6 +16,10 @@ export interface AccessRequest {
   readonly groups?: ReadonlyArray<string> | undefined
   /** The tag that it gave its session, in the name (`name+tag`). */
   readonly session?: string | undefined
+  /** What the user goes out from, in the place of what the `Dialer` would choose. */
+  readonly egress?: Egress | undefined
+  /** The upstreams that the client has picked, by their name. */
+  readonly pool?: string | undefined
   /** Where it came in: `HOST:PORT`, `tls://HOST:PORT` or `unix:PATH`, with the port that was given for 0. */
   readonly listener?: string | undefined
   /** What it speaks: `socks5`, `socks4` or `http`. */

@@ -33,9 +33,13 @@ export interface Identity {
 /** The login was refused. Deliberately silent about whether the name or the password was wrong. */
 export class AuthenticationFailed extends Data.TaggedError("AuthenticationFailed")<{
   readonly username: string
+  /** For the log, never for the client: what was wrong besides the name or the password. */
+  readonly why?: string | undefined
+  /** Whether it says nothing of who the client is: this proxy could not find out. Nobody is to be banned for it. */
+  readonly blameless?: boolean | undefined
 }> {
   override get message(): string {
-    return "authentication failed"
+    return this.why === undefined ? "authentication failed" : `authentication failed: ${this.why}`
   }
 }
 
@@ -55,6 +59,11 @@ export class Authenticator extends Context.Service<Authenticator, {
     username: string,
     client: NetAddress.InetAddress | undefined
   ) => Effect.Effect<Identity, AuthenticationFailed>
+  /**
+   * What has become of somebody who was let in under this name: their identity as it is now, or `undefined` when they
+   * would not get in any more. Without this, whoever is in stays.
+   */
+  readonly recheck?: (identity: Identity) => Effect.Effect<Identity | undefined>
 }>()("sluice/policy/Authenticator") {
   /** Nobody has to log in. */
   static readonly layerOpen: Layer.Layer<Authenticator> = Layer.succeed(this, {

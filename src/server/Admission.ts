@@ -9,7 +9,7 @@ import type { Accept } from "../transport/Transport.ts"
 import { lastForClients } from "./OpenFiles.ts"
 
 export interface Options {
-  readonly maxConnections: number
+  readonly maxConnections: () => number
   /** The limit of open files. */
   readonly openFiles: number
   /** How many are being served. */
@@ -47,7 +47,8 @@ export const make = ({ maxConnections, now, openFiles, running, warn }: Options)
 
   return {
     admit: (descriptor = 0) => {
-      if (running() >= maxConnections) return refuse(`${maxConnections} connections are open; see --max-connections`)
+      const most = maxConnections()
+      if (running() >= most) return refuse(`${most} connections are open; see --max-connections`)
       if (descriptor <= last) return true
       return refuse(`${openFiles} open files are the limit; raise it (ulimit -n), or lower --max-connections`)
     },

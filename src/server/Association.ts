@@ -80,6 +80,7 @@ export const make = (services: Services, options: Options): Associate => {
       services.datagrams.bind(NetAddress.inetAddressUnsafe(address, port), association.inside)
     )
     association.client = inside
+    session.rejudged = () => association.rejudge()
     session.datagrams = association.counter
     session.reply = Reply.succeeded
     const advertised = options.udpAdvertise
@@ -179,6 +180,11 @@ class Association implements Observer, Inside {
     this.counter.down++
     this.session.moved("down", payload)
     this.session.delivered()
+  }
+
+  /** Its destinations are judged anew. */
+  rejudge(): void {
+    this.destinations.rejudge()
   }
 
   /** Forgets what was not used for long, and closes what nothing uses any more. */

@@ -145,7 +145,9 @@ export class ConnectionLog extends Context.Service<ConnectionLog, {
       const flush = Effect.suspend(() => {
         const records = waiting
         waiting = []
-        return Effect.forEach(lines.of(records), (fields) => Effect.logInfo("connection ended", fields), { discard: true })
+        return Effect.forEach(lines.of(records), (fields) => Effect.logInfo("connection ended", fields), {
+          discard: true
+        })
       })
       const flushSoon = Effect.forkIn(Effect.delay(flush, collected), scope)
       const flushLast = Effect.andThen(

@@ -37,12 +37,17 @@ export interface Observer {
 
 /** One destination. While it has neither a way nor a refusal, the decision is awaited. */
 class Destination {
+  readonly wanted: Host.HostPort
   usedAt = 0
   way: Way | undefined = undefined
   refusal: Dropped | undefined = undefined
   /** When the refusal is over. */
   until = Infinity
   waiting: ReadonlyArray<Uint8Array> = []
+
+  constructor(wanted: Host.HostPort) {
+    this.wanted = wanted
+  }
 }
 
 const reasons = { AccessDenied: "denied", ResolveError: "unresolved", ListenError: "unsendable" } as const
@@ -108,6 +113,21 @@ export class Destinations {
     return this.undecided === 0
   }
 
+  /** Judges again where datagrams go already: they go on until somewhere they may not any more. */
+  rejudge(): void {
+    for (const [key, destination] of this.known) {
+      if (destination.refusal !== undefined) this.forget(key, destination)
+      if (destination.way === undefined) continue
+      this.run(Effect.matchCauseEffect(this.decide(destination.wanted), {
+        onSuccess: (again) => Effect.sync(() => again.release()),
+        onFailure: () =>
+          Effect.sync(() => {
+            if (this.known.get(key) === destination) this.forget(key, destination)
+          })
+      }))
+    }
+  }
+
   private find(key: string, datagram: Uint8Array, now: number): Destination | undefined {
     const known = this.known.get(key)
     if (known !== undefined && now < known.until) return known
@@ -115,7 +135,7 @@ export class Destinations {
     if (wanted === undefined) return void this.observer.dropped("malformed")
     if (this.undecided >= maxUndecided) return void this.observer.dropped("congested")
     if (known === undefined && this.known.size >= maxKnown) this.evict()
-    const destination = new Destination()
+    const destination = new Destination(wanted)
     this.known.set(key, destination)
     this.undecided++
     this.run(Effect.matchCauseEffect(this.decide(wanted), {

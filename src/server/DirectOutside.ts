@@ -77,7 +77,7 @@ class Direct implements Outside {
   readonly choose: Outside["choose"] = (request) =>
     Effect.flatMap(Route.find(this.services, request), ({ addresses, verdict }) => {
       const address = preferred(addresses)
-      const sources = this.sourcesFor(request, verdict.egress)
+      const sources = this.sourcesFor(request, verdict.egress ?? request.egress)
       const source = sources === undefined
         ? NetAddress.isIpv4Address(address) ? NetAddress.ipv4Unspecified : NetAddress.ipv6Unspecified
         : sourceFor(sources, address)

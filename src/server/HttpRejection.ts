@@ -48,7 +48,9 @@ const answerTo = (error: Refusal): Answer => {
         : [badGateway, `the name can't be resolved (${error.code})`]
     case "DialError":
       if (error.reason === "TimedOut") return [gatewayTimeout, "connecting took too long"]
-      if (exhausted.has(error.code)) return [serviceUnavailable, `this proxy has nothing left to connect with (${error.code})`]
+      if (exhausted.has(error.code)) {
+        return [serviceUnavailable, `this proxy has nothing left to connect with (${error.code})`]
+      }
       return error.reason === "Prohibited"
         ? [forbidden, "the network does not let this proxy go there"]
         : [badGateway, `can't connect (${error.code})`]

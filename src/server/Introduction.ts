@@ -53,16 +53,15 @@ export const among = (balancers: ReadonlyArray<Balancer>): IsBalancer => {
 }
 
 /** Of those who are load balancers; behind it, TLS begins on a listener that has it. */
-export const make =
-  (isBalancer: IsBalancer): Introduction => (session, reader) => {
-    const { client } = session
-    if (!isBalancer(session.remote, client.label)) return undefined
-    if (client.insecure === true && client.beginTls === undefined) return Effect.fail(hidden)
-    return Effect.flatMap(reader.read(ProxyHeader.codec), (header) => {
-      introduce(session, header)
-      return client.beginTls?.(reader.takeRest()) ?? Effect.void
-    })
-  }
+export const make = (isBalancer: IsBalancer): Introduction => (session, reader) => {
+  const { client } = session
+  if (!isBalancer(session.remote, client.label)) return undefined
+  if (client.insecure === true && client.beginTls === undefined) return Effect.fail(hidden)
+  return Effect.flatMap(reader.read(ProxyHeader.codec), (header) => {
+    introduce(session, header)
+    return client.beginTls?.(reader.takeRest()) ?? Effect.void
+  })
+}
 
 /** Tells a target who its client is, and that it was asked for by the address at which it was dialled. */
 export const send = (

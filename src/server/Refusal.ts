@@ -88,7 +88,7 @@ const protocolCodes: Readonly<Record<ProtocolError["reason"]["_tag"], number>> =
 export const replyCode = (error: RequestError): number => {
   switch (error._tag) {
     case "AccessDenied":
-      return Reply.notAllowed
+      return error.reply ?? Reply.notAllowed
     case "ResolveError":
       return Reply.hostUnreachable
     case "DialError":

@@ -93,7 +93,7 @@ const dialThrough = Effect.fnUntraced(function*(
   const { host, port } = request.destination
   if (typeof host === "string" && upstreams.resolvesNames) {
     const verdict = yield* services.policy.authorize(request)
-    return { verdict, dialed: yield* upstreams.dial(request.destination, request) }
+    return { verdict, judged: undefined, dialed: yield* upstreams.dial(request.destination, request) }
   }
   const { addresses, verdict } = yield* find(services, request)
   const [first] = addresses
@@ -102,7 +102,7 @@ const dialThrough = Effect.fnUntraced(function*(
   const dialed = yield* other === undefined
     ? dial(first)
     : Effect.catchIf(dial(first), ({ reply }) => reply !== Reply.notAllowed, () => dial(other))
-  return { verdict, dialed }
+  return { verdict, judged: first, dialed }
 })
 
 /** From this machine. */
@@ -110,7 +110,8 @@ const dialDirectly = Effect.fnUntraced(function*({ dialer, ...finder }: Services
   const { addresses, verdict } = yield* find(finder, request)
   const { egress } = verdict
   const from = egress === undefined ? request : { ...request, egress }
-  return { verdict, dialed: yield* dialer.dial(addresses, request.destination.port, from) }
+  const dialed = yield* dialer.dial(addresses, request.destination.port, from)
+  return { verdict, judged: dialed.address.address, dialed }
 })
 
 /** Connects a session to where its client wants to go. */
@@ -121,10 +122,11 @@ export const dial = Effect.fnUntraced(function*(services: Services, session: Ses
   session.destination = destination
   const request = session.request(destination)
   const { upstreams } = services
-  const { dialed: { address, connection }, verdict } = upstreams === undefined
+  const { dialed: { address, connection }, judged, verdict } = upstreams === undefined
     ? yield* dialDirectly(services, request)
     : yield* dialThrough(services, upstreams, request)
   session.address = address
+  session.granted = { destination, address: judged }
   if (verdict.proxyHeader === true) {
     yield* Introduction.send(connection, session.remote, upstreams === undefined ? address : nominal(destination))
   }

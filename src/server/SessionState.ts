@@ -24,6 +24,12 @@ export interface Timeouts {
   readonly linger: number
 }
 
+/** A destination that is allowed. */
+export interface Granted {
+  readonly destination: Host.HostPort
+  readonly address: NetAddress.IpAddress | undefined
+}
+
 /** Where clients come in. */
 export interface Door {
   /** As rules and logs name it. */
@@ -63,8 +69,12 @@ export class SessionState implements Deadline, Observer, Watcher {
   looksLike: string | undefined = undefined
   /** The name that it gave; that it may use it is another thing. */
   user: string | undefined = undefined
-  /** The tag that it gave its session. */
-  tag: string | undefined = undefined
+  /** Who it is, once it has logged in. */
+  identity: Identity | undefined = undefined
+  /** Where it is, as the policy has granted it; the address only where that was judged. */
+  granted: Granted | undefined = undefined
+  /** Told when it was judged anew, for what else it was granted. */
+  rejudged: (() => void) | undefined = undefined
   destination: Host.HostPort | undefined = undefined
   address: NetAddress.InetAddress | undefined = undefined
   reply: number | undefined = undefined
@@ -94,9 +104,9 @@ export class SessionState implements Deadline, Observer, Watcher {
   }
 
   /** It is who it says. */
-  admit({ name, session }: Identity): void {
-    this.user = name
-    this.tag = session
+  admit(identity: Identity): void {
+    this.user = identity.name
+    this.identity = identity
   }
 
   /** For a destination, as the policy sees it. */
@@ -104,7 +114,10 @@ export class SessionState implements Deadline, Observer, Watcher {
     return {
       client: this.remote,
       user: this.user,
-      session: this.tag,
+      groups: this.identity?.groups,
+      session: this.identity?.session,
+      egress: this.identity?.egress,
+      pool: this.identity?.pool,
       listener: this.door.name,
       protocol: this.dialect?.protocol,
       command: this.command,
@@ -210,7 +223,7 @@ export class SessionState implements Deadline, Observer, Watcher {
       command: this.command,
       client: this.remote && clientOf(this.client, this.remote),
       user: this.user,
-      session: this.tag,
+      session: this.identity?.session,
       destination: this.destination && Host.formatHostPort(this.destination),
       address: this.address && NetAddress.formatInet(this.address),
       reply: this.reply,

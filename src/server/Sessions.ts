@@ -3,6 +3,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import type { AccessPolicy } from "../policy/AccessPolicy.ts"
+import type { Authenticator } from "../policy/Authenticator.ts"
 import type { SessionInfo, SessionState } from "./SessionState.ts"
 
 /** Provided by `SocksServer.layer`. What it tells is of the moment at which it is asked. */
@@ -15,6 +17,35 @@ export class Sessions extends Context.Service<Sessions, {
   /** Ends one, and waits until both its sockets are closed; `false` when there is none of that id. */
   readonly interrupt: (id: number) => Effect.Effect<boolean>
 }>()("sluice/server/Sessions") {}
+
+/** Who decides about sessions. */
+export interface Judges {
+  readonly authenticator: Authenticator["Service"]
+  readonly policy: AccessPolicy["Service"]
+}
+
+/** Why a session may not go on; `undefined` when it may. A service that breaks ends nobody. */
+const rejudge = Effect.fnUntraced(
+  function*({ authenticator, policy }: Judges, session: SessionState) {
+    const { granted, identity } = session
+    // A name out of a certificate is not the authenticator's.
+    if (identity !== undefined && authenticator.recheck !== undefined && session.client.peerName === undefined) {
+      const now = yield* authenticator.recheck(identity)
+      if (now === undefined) return "the user may not log in any more"
+      session.admit(now)
+    }
+    session.rejudged?.()
+    if (granted === undefined) return undefined
+    const request = session.request(granted.destination)
+    const { address } = granted
+    return yield* policy.authorize(request).pipe(
+      Effect.andThen(() => address === undefined ? Effect.void : policy.authorizeAddress(request, address)),
+      Effect.match({ onSuccess: () => undefined, onFailure: (denied) => denied.message })
+    )
+  },
+  (effect) =>
+    Effect.catchDefect(effect, (defect) => Effect.as(Effect.logError("judging a session anew died", defect), undefined))
+)
 
 /** The registry behind the service. */
 export class Registry {
@@ -46,6 +77,17 @@ export class Registry {
       this.idle.delete(wake)
     })
   })
+
+  /** Ends those who would not be let in any more, or not to where they are. Tells how many. */
+  rejudge(services: Judges): Effect.Effect<number> {
+    return Effect.suspend(() =>
+      Effect.forEach([...this.running.values()], (session) =>
+        Effect.map(rejudge(services, session), (reason) => {
+          if (reason !== undefined) session.stop(reason)
+          return reason
+        }))
+    ).pipe(Effect.map((reasons) => reasons.filter((reason) => reason !== undefined).length))
+  }
 
   /** Ends all, and waits for it. */
   stopAll(reason: string): Effect.Effect<void> {

@@ -4,9 +4,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
-import * as NetAddress from "effect/net/NetAddress"
+import type * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
 import { Upstreams } from "../client/Upstreams.ts"
 import { AccessPolicy } from "../policy/AccessPolicy.ts"
 import { Authenticator } from "../policy/Authenticator.ts"
@@ -18,7 +17,7 @@ import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as NodeDatagrams from "../transport/NodeDatagrams.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import { Resolver } from "../transport/Resolver.ts"
-import { type Accept, type Listener, ListenError, Transport } from "../transport/Transport.ts"
+import { type Accept, type ListenError, Transport } from "../transport/Transport.ts"
 import * as Admission from "./Admission.ts"
 import * as Association from "./Association.ts"
 import * as Bind from "./Bind.ts"
@@ -26,6 +25,7 @@ import { ConnectionLog } from "./ConnectionLog.ts"
 import * as Deadlines from "./Deadlines.ts"
 import { type Protocol, protocols } from "./Dialect.ts"
 import * as Introduction from "./Introduction.ts"
+import { Listeners, listenOn, type OpenOne } from "./Listeners.ts"
 import { connectionsWithin, openFilesLimit } from "./OpenFiles.ts"
 import * as Session from "./Session.ts"
 import { Registry, Sessions } from "./Sessions.ts"
@@ -64,10 +64,20 @@ type Services = Authenticator | AccessPolicy | Resolver | Dialer | ConnectionLog
  * its scope is open; closing that drains.
  */
 export class SocksServer extends Context.Service<SocksServer, {
-  /** Where it listens, with the ports that were given for 0. */
+  /** Where it listens at the moment, with the ports that were given for 0. */
   readonly listening: ReadonlyArray<ListenAddress.ListenAddress>
   /** The IP addresses among them: with TLS or without, but not Unix sockets. */
   readonly addresses: ReadonlyArray<NetAddress.InetAddress>
+  /**
+   * Takes other options, for those who come from now on. Listeners that are wanted as before stay open. When one of the
+   * others can't be had, everything stays as it was.
+   */
+  readonly reconfigure: (options: Options) => Effect.Effect<void, ListenError>
+  /**
+   * Asks authenticator and policy again about all who are being served, and ends those whom they would not let in any
+   * more, or not to where they are. Tells how many those are.
+   */
+  readonly rejudge: Effect.Effect<number>
   /** How many clients were turned away: `maxConnections` were there, or no descriptor was left for one. */
   readonly refused: Effect.Effect<number>
   /**
@@ -104,113 +114,109 @@ export class SocksServer extends Context.Service<SocksServer, {
   )
 }
 
-const isAnyIpv6 = (address: NetAddress.IpAddress) =>
-  NetAddress.isIpv6Address(address) && NetAddress.isUnspecified(address)
+const timeoutsOf = (options: Options): Timeouts => ({
+  handshake: Duration.toMillis(options.handshakeTimeout ?? "10 seconds"),
+  idle: Duration.toMillis(options.idleTimeout ?? "1 hour"),
+  halfClose: Duration.toMillis(options.halfCloseTimeout ?? "1 minute"),
+  linger: Duration.toMillis(linger)
+})
 
-const isAnyIpv4 = (address: NetAddress.IpAddress) =>
-  NetAddress.isIpv4Address(address) && NetAddress.isUnspecified(address)
-
-/** Whether IPv4 clients of an address are another listener's: that of `0.0.0.0` on the same port. */
-const isIpv6Only = (listen: ListenAddress.ListenAddress, all: Options["listen"]): boolean => {
-  const own = ListenAddress.inetOf(listen)
-  return own !== undefined && isAnyIpv6(own.address) && all.some((other) => {
-    const inet = ListenAddress.inetOf(other)
-    return inet?.port === own.port && isAnyIpv4(inet.address)
-  })
-}
-
-/** Listens on one of several addresses. */
-export const listenOn = (
-  transport: Transport["Service"],
-  address: ListenAddress.ListenAddress,
-  all: Options["listen"],
-  accept: Accept,
-  isBalancer?: Introduction.IsBalancer
-): Effect.Effect<Listener<ListenAddress.ListenAddress>, ListenError, Scope.Scope> => {
-  const options = { ipv6Only: isIpv6Only(address, all) }
-  if (NetAddress.isInetAddress(address)) return transport.listen(address, accept, options)
-  // It has written its header before the client began with TLS.
-  const more = { ...options, ...isBalancer !== undefined && { clearFirst: isBalancer } }
-  return transport.listenOn?.(address, accept, more) ?? Effect.fail(new ListenError({ address, code: "ENOTSUP" }))
-}
-
-const make = Effect.fnUntraced(function*(options: Options) {
+const make = Effect.fnUntraced(function*(first: Options) {
   const transport = yield* Transport
   const deadlines = yield* Deadlines.make
   const registry = new Registry()
   const openFiles = yield* openFilesLimit
-  const timeouts: Timeouts = {
-    handshake: Duration.toMillis(options.handshakeTimeout ?? "10 seconds"),
-    idle: Duration.toMillis(options.idleTimeout ?? "1 hour"),
-    halfClose: Duration.toMillis(options.halfCloseTimeout ?? "1 minute"),
-    linger: Duration.toMillis(linger)
-  }
-  const drainTimeout = Duration.fromInputUnsafe(options.drainTimeout ?? "30 seconds")
   const policy = yield* AccessPolicy
+  const authenticator = yield* Authenticator
   const dialer = yield* Dialer
   const resolver = yield* Resolver
+  const log = yield* ConnectionLog
   const datagrams = yield* Effect.serviceOption(Datagrams)
   const upstreams = Option.getOrUndefined(yield* Effect.serviceOption(Upstreams))
-  const isBalancer = Introduction.among(options.proxyProtocol ?? [])
-  const serve = Session.make({
-    authenticator: yield* Authenticator,
-    policy,
-    resolver,
-    // Past the upstreams, from this machine, nothing shall leave.
-    associate: Option.isNone(datagrams) || (upstreams !== undefined && upstreams.associate === undefined)
-      ? Association.notServed
-      : Association.make(
-        { policy, resolver, dialer, datagrams: datagrams.value, upstream: upstreams?.associate },
-        options
-      ),
-    bind: upstreams === undefined ? Bind.make({ policy, resolver, dialer, transport }, options) : Bind.notServed,
-    dialer,
-    upstreams,
-    log: yield* ConnectionLog,
-    introduction: Introduction.make(isBalancer),
-    sniff: Sniffer.make(options.protocols ?? protocols)
-  })
+
+  /** How clients are served who come from now on. */
+  const configure = (options: Options) => {
+    const isBalancer = Introduction.among(options.proxyProtocol ?? [])
+    return {
+      isBalancer,
+      timeouts: timeoutsOf(options),
+      drainTimeout: Duration.fromInputUnsafe(options.drainTimeout ?? "30 seconds"),
+      maxConnections: options.maxConnections ?? connectionsWithin(openFiles),
+      serve: Session.make({
+        authenticator,
+        policy,
+        resolver,
+        // Past the upstreams, from this machine, nothing shall leave.
+        associate: Option.isNone(datagrams) || (upstreams !== undefined && upstreams.associate === undefined)
+          ? Association.notServed
+          : Association.make(
+            { policy, resolver, dialer, datagrams: datagrams.value, upstream: upstreams?.associate },
+            options
+          ),
+        bind: upstreams === undefined ? Bind.make({ policy, resolver, dialer, transport }, options) : Bind.notServed,
+        dialer,
+        upstreams,
+        log,
+        introduction: Introduction.make(isBalancer),
+        sniff: Sniffer.make(options.protocols ?? protocols)
+      })
+    }
+  }
+  let current = configure(first)
   const fork = Effect.runForkWith(yield* Effect.context<never>())
 
   const admission = Admission.make({
-    maxConnections: options.maxConnections ?? connectionsWithin(openFiles),
+    maxConnections: () => current.maxConnections,
     openFiles,
     running: () => registry.running.size,
     now: deadlines.now,
     warn: (message) => fork(Effect.logWarning(message))
   })
   const draining = Latch.makeUnsafe()
-  const listen = Effect.fnUntraced(function*(address: ListenAddress.ListenAddress) {
+  const isBalancer: Introduction.IsBalancer = (remote, label) => current.isBalancer(remote, label)
+  const listen: OpenOne = Effect.fnUntraced(function*(address, all) {
     const door = { name: ListenAddress.format(address), drained: draining.await, isDraining: () => draining.isOpen() }
     const accept: Accept = {
       admit: admission.admit,
       failed: admission.failed,
       accept: (connection) => {
+        const { serve, timeouts } = current
         const session = new SessionState(registry.nextId(), connection, door, deadlines, timeouts)
         registry.add(session, fork(serve(session)))
       }
     }
-    const listener = yield* listenOn(transport, address, options.listen, accept, isBalancer)
+    const listener = yield* listenOn(transport, address, all, accept, isBalancer)
     door.name = ListenAddress.format(listener.address)
     return listener
   })
 
   // Before the listeners, so that it runs after they have stopped, and before the timer stops.
   yield* Effect.addFinalizer(() => registry.stopAll("server stopped"))
-  const listeners = yield* Effect.forEach(options.listen, listen)
+  const listeners = new Listeners(yield* Effect.scope, listen)
+  yield* listeners.replace(first.listen)
 
   const drain = Effect.fn("SocksServer.drain")(function*() {
-    yield* Effect.forEach(listeners, (listener) => listener.stop, { discard: true })
+    yield* listeners.stop
     yield* draining.open
-    yield* Effect.timeoutOption(registry.awaitEmpty, drainTimeout)
+    yield* Effect.timeoutOption(registry.awaitEmpty, current.drainTimeout)
     yield* registry.stopAll("server stopped")
   })()
   yield* Effect.addFinalizer(() => drain)
 
   return Context.make(SocksServer, {
-    listening: listeners.map((listener) => listener.address),
-    addresses: listeners.flatMap((listener) => ListenAddress.inetOf(listener.address) ?? []),
+    get listening() {
+      return listeners.all.map((listener) => listener.address)
+    },
+    get addresses() {
+      return listeners.all.flatMap((listener) => ListenAddress.inetOf(listener.address) ?? [])
+    },
     refused: Effect.sync(admission.refused),
+    reconfigure: Effect.fn("SocksServer.reconfigure")(function*(options: Options) {
+      const before = current
+      current = configure(options)
+      yield* Effect.tapError(listeners.replace(options.listen), () => Effect.sync(() => void (current = before)))
+    }),
+    rejudge: registry.rejudge({ authenticator, policy }),
     drain
   }).pipe(Context.add(Sessions, registry.service))
 })

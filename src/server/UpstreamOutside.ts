@@ -34,7 +34,9 @@ export const make = Effect.fnUntraced(function*(
     received: (datagram) => answered(inside, datagram),
     foreign: () => inside.dropped("unsolicited"),
     failed: () => inside.dropped("unsendable")
-  }, { user: session.user, session: session.tag }).pipe(Effect.provideService(Datagrams, services.datagrams))
+  }, { user: session.user, session: session.identity?.session }).pipe(
+    Effect.provideService(Datagrams, services.datagrams)
+  )
   session.address = relay.address
 
   const way = (destination: Host.HostPort): Way => {

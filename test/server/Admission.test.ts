@@ -5,7 +5,8 @@ const admission = (options: { readonly maxConnections: number; readonly openFile
   const state = { running: 0, now: 0 }
   const warnings: Array<string> = []
   const made = Admission.make({
-    ...options,
+    openFiles: options.openFiles,
+    maxConnections: () => options.maxConnections,
     running: () => state.running,
     now: () => state.now,
     warn: (message) => warnings.push(message)
