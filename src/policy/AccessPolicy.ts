@@ -34,6 +34,8 @@ export interface AccessRequest {
 export interface Verdict {
   /** What decided, in the words that the log has for it. */
   readonly rule?: string | undefined
+  /** Whether only the addresses can tell: then a name must not be passed on as it is, but looked up and judged here. */
+  readonly undecided?: boolean | undefined
   /** The upstreams to go through, by their name; `direct` for none. Default: those that there are for all. */
   readonly via?: string | undefined
   /** The class of limits that holds, in the place of the user's. */
@@ -51,6 +53,8 @@ export class AccessDenied extends Data.TaggedError("AccessDenied")<{
   readonly rule: string
   /** The reply of RFC 1928 §6. Default: 02. */
   readonly reply?: number | undefined
+  /** The level of the connection's line in the log; `None` for no line. */
+  readonly log?: LogLevel.LogLevel | undefined
 }> {
   override get message(): string {
     return `denied: ${this.rule}`

@@ -23,16 +23,11 @@ import { DatagramCounter, type Dropped } from "./DatagramCounts.ts"
 import { headerEnd, keyOf } from "./DatagramHeader.ts"
 import { Destinations, type Observer } from "./Destinations.ts"
 import type { Dialect } from "./Dialect.ts"
-import * as DirectOutside from "./DirectOutside.ts"
 import { Fragments } from "./Fragments.ts"
-import type { Inside, Outside } from "./Outside.ts"
+import type { Inside } from "./Outside.ts"
+import { Outsides, type Services } from "./Outsides.ts"
 import type { SessionState } from "./SessionState.ts"
-import * as UpstreamOutside from "./UpstreamOutside.ts"
-
-export interface Services extends DirectOutside.Services {
-  /** Through other proxies. Default: from this machine. */
-  readonly upstream?: UpstreamOutside.Associate | undefined
-}
+import { admits } from "./Shaper.ts"
 
 export interface Options {
   /** What clients of its family are told to send to. Default: the address that each of them has connected to. */
@@ -72,10 +67,8 @@ export const make = (services: Services, options: Options): Associate => {
       { run: yield* FiberSet.makeRuntime(), now: () => clock.currentTimeMillisUnsafe() },
       options.udpFragments === true ? new Fragments() : undefined
     )
-    const { upstream } = services
-    const outside = association.outside = upstream === undefined
-      ? yield* DirectOutside.make(services, association)
-      : yield* UpstreamOutside.make(services, upstream, session, association)
+    const outsides = association.outsides = new Outsides(services, session, yield* Effect.scope, association)
+    const outside = yield* outsides.usual
     const inside = yield* bindWithin((port) =>
       services.datagrams.bind(NetAddress.inetAddressUnsafe(address, port), association.inside)
     )
@@ -111,7 +104,7 @@ class Association implements Observer, Inside {
   readonly counter = new DatagramCounter()
   /** The socket for the client; nothing arrives from the outside before something did here. */
   client: DatagramSocket | undefined = undefined
-  outside: Outside | undefined = undefined
+  outsides: Outsides | undefined = undefined
   readonly now: () => number
   private readonly session: SessionState
   private readonly fragments: Fragments | undefined
@@ -126,7 +119,7 @@ class Association implements Observer, Inside {
     this.fragments = fragments
     this.destinations = new Destinations(
       // Nothing comes from the client before it is told where to send to, and by then there is an outside.
-      (destination) => this.outside?.choose(session.request(destination)) ?? Effect.never,
+      (destination) => this.outsides?.choose(session.request(destination)) ?? Effect.never,
       run,
       now,
       this
@@ -161,11 +154,16 @@ class Association implements Observer, Inside {
     const key = keyOf(bytes, end)
     const payload = bytes.subarray(end)
     const fragment = bytes[2] ?? 0
-    if (fragment === 0 && this.fragments?.waiting !== true) return this.destinations.send(key, bytes, payload, now)
+    if (fragment === 0 && this.fragments?.waiting !== true) return this.send(key, bytes, payload, now)
     if (this.fragments === undefined) return this.dropped("fragment")
     const { dropped, whole } = this.fragments.add(fragment, key, payload, now)
     if (dropped > 0) this.dropped("fragment", dropped)
-    if (whole !== undefined) this.destinations.send(key, bytes, whole, now)
+    if (whole !== undefined) this.send(key, bytes, whole, now)
+  }
+
+  private send(key: string, datagram: Uint8Array, payload: Uint8Array, now: number): void {
+    if (!admits(this.session.lease, "up", payload.length)) return this.dropped("limited")
+    this.destinations.send(key, datagram, payload, now)
   }
 
   /** Once a datagram has come, the client is who has sent it; until then, whoever is at its IP address. */
@@ -176,6 +174,7 @@ class Association implements Observer, Inside {
 
   private toClient(parts: ReadonlyArray<Uint8Array>, payload: number): void {
     if (this.port === 0) return this.dropped("unsolicited")
+    if (!admits(this.session.lease, "down", payload)) return this.dropped("limited")
     if (this.client?.send(parts, this.host, this.port) !== true) return this.dropped("congested")
     this.counter.down++
     this.session.moved("down", payload)
@@ -192,6 +191,6 @@ class Association implements Observer, Inside {
     const now = this.now()
     const expired = this.fragments?.expire(now) ?? 0
     if (expired > 0) this.dropped("fragment", expired)
-    return this.destinations.sweep(now) ? this.outside?.sweep ?? Effect.void : Effect.void
+    return this.destinations.sweep(now) ? this.outsides?.sweep ?? Effect.void : Effect.void
   })
 }

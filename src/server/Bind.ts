@@ -8,6 +8,7 @@ import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import type { UpstreamPools } from "../client/UpstreamPools.ts"
 import type { AccessPolicy } from "../policy/AccessPolicy.ts"
 import * as Address from "../protocol/Address.ts"
 import * as Request from "../protocol/Request.ts"
@@ -28,6 +29,7 @@ export interface Services {
   readonly policy: AccessPolicy["Service"]
   readonly resolver: Resolver["Service"]
   readonly dialer: Dialer["Service"]
+  readonly pools: UpstreamPools["Service"]
 }
 
 export interface Options {
@@ -47,9 +49,6 @@ export type Bind = (
   reader: MessageReader,
   address: Address.Address
 ) => Effect.Effect<Connection, RequestError | ConnectionError | Cause.Done, Scope.Scope>
-
-/** For a server that can't: its clients' peers would see the wrong machine. */
-export const notServed: Bind = () => Effect.fail(Request.notServed(Request.bind))
 
 /** Peers that may wait to be judged; further ones are closed. */
 const maxWaiting = 8
@@ -84,9 +83,12 @@ const doorway = (
 const expected = Effect.fnUntraced(function*(services: Services, session: SessionState, address: Address.Address) {
   const destination = yield* Effect.fromResult(Address.toHostPort(address))
   session.destination = destination
-  const { dialer, policy } = services
+  const { dialer, policy, pools } = services
+  // Behind other proxies the peer would see, and reach, the wrong machine.
+  const goesElsewhere = (via: string | undefined) => pools.find(via ?? session.identity?.pool) !== undefined
   const local = localOf(session)
   if (typeof destination.host !== "string" && NetAddress.isUnspecified(destination.host)) {
+    if (goesElsewhere(undefined)) return yield* Request.notServed(Request.bind)
     const anybody: IsExpected = (peer) => {
       const request = session.request(Host.hostPortUnsafe(peer.address, peer.port))
       const judged = Effect.andThen(policy.authorize(request), () => policy.authorizeAddress(request, peer.address))
@@ -96,6 +98,7 @@ const expected = Effect.fnUntraced(function*(services: Services, session: Sessio
   }
   const request = session.request(destination)
   const { addresses, verdict } = yield* Route.find(services, request)
+  if (goesElsewhere(verdict.via)) return yield* Request.notServed(Request.bind)
   const peers = addresses.map((ip) => NetAddress.toCanonical(ip))
   const one: IsExpected = (peer) => Effect.succeed(peers.some((ip) => Equal.equals(ip, peer.address)))
   const sources = verdict.egress === undefined ? dialer.sources?.(request) : verdict.egress.choose(request)

@@ -4,6 +4,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as LogLevel from "effect/LogLevel"
 import * as Reply from "../protocol/Reply.ts"
 import type { DatagramCounts } from "./DatagramCounts.ts"
 import type { Command, Protocol } from "./Dialect.ts"
@@ -39,6 +40,8 @@ export interface ConnectionRecord {
   readonly bytesDown: number
   /** Of a UDP association; the payload of its datagrams is in the bytes above. */
   readonly datagrams?: DatagramCounts | undefined
+  /** The level at which a rule has it logged, `None` for not at all. Default: `Info`. */
+  readonly level?: LogLevel.LogLevel | undefined
   /** Milliseconds from accept to end. */
   readonly duration: number
   /** Why it ended, in a few words: `done`, `idle timeout`, `authentication failed`, … */
@@ -87,7 +90,13 @@ interface Kind {
 /** What looks alike is one kind: what is in brackets differs from one to the next. */
 const kindOf = (looksLike: string): string => looksLike.replace(/ \(.*/, "")
 
-/** The lines for some records, as their fields. */
+/** What is written of one connection. */
+interface Line {
+  readonly level: LogLevel.Severity
+  readonly fields: object
+}
+
+/** The lines for some records. */
 class Lines {
   private readonly kinds = new Map<string, Kind>()
   private readonly now: () => number
@@ -96,9 +105,11 @@ class Lines {
     this.now = now
   }
 
-  of(records: ReadonlyArray<ConnectionRecord>): ReadonlyArray<object> {
+  of(records: ReadonlyArray<ConnectionRecord>): ReadonlyArray<Line> {
     return records.flatMap((record) => {
-      if (record.looksLike === undefined) return [fieldsOf(record)]
+      const { level = "Info" } = record
+      if (level === "None" || level === "All") return []
+      if (record.looksLike === undefined) return [{ level, fields: fieldsOf(record) }]
       const name = kindOf(record.looksLike)
       const kind = this.kinds.get(name) ?? { quietUntil: -Infinity, unsaid: 0 }
       this.kinds.set(name, kind)
@@ -110,7 +121,7 @@ class Lines {
       kind.quietUntil = time + strangersEvery
       const fields = kind.unsaid === 0 ? fieldsOf(record) : { ...fieldsOf(record), others: kind.unsaid }
       kind.unsaid = 0
-      return [fields]
+      return [{ level, fields }]
     })
   }
 
@@ -145,9 +156,11 @@ export class ConnectionLog extends Context.Service<ConnectionLog, {
       const flush = Effect.suspend(() => {
         const records = waiting
         waiting = []
-        return Effect.forEach(lines.of(records), (fields) => Effect.logInfo("connection ended", fields), {
-          discard: true
-        })
+        return Effect.forEach(
+          lines.of(records),
+          ({ fields, level }) => Effect.logWithLevel(level)("connection ended", fields),
+          { discard: true }
+        )
       })
       const flushSoon = Effect.forkIn(Effect.delay(flush, collected), scope)
       const flushLast = Effect.andThen(

@@ -50,7 +50,13 @@ class Destination {
   }
 }
 
-const reasons = { AccessDenied: "denied", ResolveError: "unresolved", ListenError: "unsendable" } as const
+const reasons = {
+  AccessDenied: "denied",
+  ResolveError: "unresolved",
+  ListenError: "unsendable",
+  UpstreamError: "unsendable",
+  ProtocolError: "unsendable"
+} as const
 
 /** What a header names; `undefined` when that is nothing to send to. */
 const destinationOf = (datagram: Uint8Array): Host.HostPort | undefined => {

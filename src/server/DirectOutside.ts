@@ -13,9 +13,8 @@ import { type Egress, sourceFor, type Sources } from "../transport/Egress.ts"
 import { preferred } from "../transport/Resolver.ts"
 import { ListenError } from "../transport/Transport.ts"
 import type { Inside, Outside, Way } from "./Outside.ts"
-import * as Route from "./Route.ts"
 
-export interface Services extends Route.Finder {
+export interface Services {
   readonly datagrams: Datagrams["Service"]
   readonly dialer: Dialer["Service"]
 }
@@ -73,18 +72,17 @@ class Direct implements Outside {
     this.inside.answered([source.header, bytes], bytes.length)
   }
 
-  /** The policy judges the request as sent, and then each address; of several, IPv4 works in more places. */
-  readonly choose: Outside["choose"] = (request) =>
-    Effect.flatMap(Route.find(this.services, request), ({ addresses, verdict }) => {
-      const address = preferred(addresses)
-      const sources = this.sourcesFor(request, verdict.egress ?? request.egress)
-      const source = sources === undefined
-        ? NetAddress.isIpv4Address(address) ? NetAddress.ipv4Unspecified : NetAddress.ipv6Unspecified
-        : sourceFor(sources, address)
-      return source === undefined
-        ? Effect.fail(new ListenError({ address: NetAddress.inetAddressUnsafe(address, 0), code: "EADDRNOTAVAIL" }))
-        : Effect.map(this.open(source), (port) => this.way(port, address, request.destination.port))
-    })
+  /** Of several addresses, IPv4 works in more places. Only what goes through other proxies has none. */
+  readonly way: Outside["way"] = ({ addresses, verdict }, request) => {
+    const address = preferred(addresses ?? [NetAddress.ipv4Unspecified])
+    const sources = this.sourcesFor(request, verdict.egress ?? request.egress)
+    const source = sources === undefined
+      ? NetAddress.isIpv4Address(address) ? NetAddress.ipv4Unspecified : NetAddress.ipv6Unspecified
+      : sourceFor(sources, address)
+    return source === undefined
+      ? Effect.fail(new ListenError({ address: NetAddress.inetAddressUnsafe(address, 0), code: "EADDRNOTAVAIL" }))
+      : Effect.map(this.open(source), (port) => this.wayFrom(port, address, request.destination.port))
+  }
 
   private sourcesFor(request: AccessRequest, egress: Egress | undefined): Sources | undefined {
     if (!this.chosen.has(egress)) {
@@ -93,7 +91,7 @@ class Direct implements Outside {
     return this.chosen.get(egress)
   }
 
-  private way(from: Port, address: NetAddress.IpAddress, port: number): Way {
+  private wayFrom(from: Port, address: NetAddress.IpAddress, port: number): Way {
     const host = NetAddress.formatIp(address)
     const source = this.sources.get(host) ?? {
       header: UdpHeader.codec.encode({

@@ -1,9 +1,12 @@
 /** The far side of a UDP association: how its datagrams leave, and where answers come from. */
 import type * as Effect from "effect/Effect"
+import type { UpstreamError } from "../client/Upstreams.ts"
 import type { AccessDenied, AccessRequest } from "../policy/AccessPolicy.ts"
+import type { ProtocolError } from "../protocol/ProtocolError.ts"
 import type { ResolveError } from "../transport/Resolver.ts"
 import type { ListenError } from "../transport/Transport.ts"
 import type { Dropped } from "./DatagramCounts.ts"
+import type { Plan } from "./Route.ts"
 
 /** A way to one destination. */
 export interface Way {
@@ -16,14 +19,14 @@ export interface Way {
 }
 
 /** Why there is no way to a destination. */
-export type NoWay = AccessDenied | ResolveError | ListenError
+export type NoWay = AccessDenied | ResolveError | ListenError | UpstreamError | ProtocolError
 
 export interface Outside {
-  /** Judges one destination, and finds the way to it. Sends nothing. */
-  readonly choose: (request: AccessRequest) => Effect.Effect<Way, NoWay>
+  /** The way to one destination, as it was judged. Sends nothing. */
+  readonly way: (plan: Plan, request: AccessRequest) => Effect.Effect<Way, ListenError>
   /** Closes what no way needs any more. To be run only while none is being chosen. */
   readonly sweep: Effect.Effect<void>
-  /** Succeeds when it has come to an end by itself: the association ends with it. For one fiber. */
+  /** Succeeds when it has come to an end by itself. For one fiber. */
   readonly ended: Effect.Effect<void>
 }
 

@@ -5,12 +5,13 @@ import * as Equal from "effect/Equal"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
+import type { UpstreamPools } from "../client/UpstreamPools.ts"
 import type { Upstreams } from "../client/Upstreams.ts"
 import type { AccessDenied, AccessPolicy, AccessRequest, Verdict } from "../policy/AccessPolicy.ts"
 import * as Address from "../protocol/Address.ts"
 import * as Reply from "../protocol/Reply.ts"
 import type { Dialer } from "../transport/Dialer.ts"
-import type { Resolver } from "../transport/Resolver.ts"
+import type { ResolveError, Resolver } from "../transport/Resolver.ts"
 import * as Introduction from "./Introduction.ts"
 import type { SessionState } from "./SessionState.ts"
 
@@ -20,10 +21,13 @@ export interface Finder {
   readonly resolver: Resolver["Service"]
 }
 
-export interface Services extends Finder {
-  readonly dialer: Dialer["Service"]
+export interface Planner extends Finder {
   /** Other proxies to go through. */
-  readonly upstreams?: Upstreams["Service"] | undefined
+  readonly pools: UpstreamPools["Service"]
+}
+
+export interface Services extends Planner {
+  readonly dialer: Dialer["Service"]
 }
 
 export type Addresses = Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
@@ -62,57 +66,56 @@ const allowedOf = Effect.fnUntraced(function*(
   return yield* denied as AccessDenied
 })
 
-/**
- * The addresses that a client may reach its destination at. The policy judges
- * the request as sent, and then each address that it leads to: a name that
- * resolves to an internal address is no way around.
- */
-export const find = Effect.fnUntraced(function*(services: Finder, request: AccessRequest) {
-  yield* services.policy.authorize(request)
+/** The addresses that a client may reach its destination at: a name that leads inside is no way around. */
+const locate = Effect.fnUntraced(function*({ policy, resolver }: Finder, request: AccessRequest) {
   const { host } = request.destination
   // A string is a name: an address with a zone does not come out of `toHostPort`.
-  const addresses: Addresses = typeof host === "string"
-    ? yield* services.resolver.resolve(host as Host.DomainName)
-    : [host]
-  return yield* allowed(services.policy, request, addresses)
+  const addresses: Addresses = typeof host === "string" ? yield* resolver.resolve(host as Host.DomainName) : [host]
+  return yield* allowed(policy, request, addresses)
+})
+
+/** The policy judges the request as sent, and then each address that it leads to. */
+export const find = (services: Finder, request: AccessRequest) =>
+  Effect.andThen(services.policy.authorize(request), locate(services, request))
+
+/** How a request is to be served that is allowed. */
+export interface Plan {
+  readonly verdict: Verdict
+  /** The proxies to go through; `undefined` for none. */
+  readonly upstreams: Upstreams["Service"] | undefined
+  /** Where to; `undefined` for a name that goes to the upstreams as it is: what it leads to is theirs to judge. */
+  readonly addresses: Addresses | undefined
+}
+
+/** Judges a request. */
+export const plan = Effect.fnUntraced(function*(
+  services: Planner,
+  request: AccessRequest
+): Effect.fn.Return<Plan, AccessDenied | ResolveError> {
+  const asSent = yield* services.policy.authorize(request)
+  const first = services.pools.find(asSent.via ?? request.pool)
+  const isName = typeof request.destination.host === "string"
+  if (isName && first?.resolvesNames === true && asSent.undecided !== true) {
+    return { verdict: asSent, upstreams: first, addresses: undefined }
+  }
+  const { addresses, verdict } = yield* locate(services, request)
+  return { verdict, upstreams: services.pools.find(verdict.via ?? request.pool), addresses }
 })
 
 /** Where a proxy was sent to; 0.0.0.0 where that is a name. */
 const nominal = ({ host, port }: Host.HostPort): NetAddress.InetAddress =>
   NetAddress.inetAddressUnsafe(NetAddress.isIpAddress(host) ? host : NetAddress.ipv4Unspecified, port)
 
-/**
- * Through other proxies. A name goes to one that looks names up as it is: what it leads to is then that proxy's to judge.
- * Else it is found and judged here, and the first address is tried, and the first of the other family.
- */
-const dialThrough = Effect.fnUntraced(function*(
-  services: Services,
-  upstreams: Upstreams["Service"],
-  request: AccessRequest
-) {
-  const { host, port } = request.destination
-  if (typeof host === "string" && upstreams.resolvesNames) {
-    const verdict = yield* services.policy.authorize(request)
-    return { verdict, judged: undefined, dialed: yield* upstreams.dial(request.destination, request) }
-  }
-  const { addresses, verdict } = yield* find(services, request)
+/** Through other proxies: of several addresses the first is tried, and the first of the other family. */
+const dialThrough = (upstreams: Upstreams["Service"], addresses: Addresses, request: AccessRequest) => {
   const [first] = addresses
   const other = addresses.find((address) => NetAddress.familyOf(address) !== NetAddress.familyOf(first))
-  const dial = (address: NetAddress.IpAddress) => upstreams.dial(Host.hostPortUnsafe(address, port), request)
-  const dialed = yield* other === undefined
+  const dial = (address: NetAddress.IpAddress) =>
+    upstreams.dial(Host.hostPortUnsafe(address, request.destination.port), request)
+  return other === undefined
     ? dial(first)
     : Effect.catchIf(dial(first), ({ reply }) => reply !== Reply.notAllowed, () => dial(other))
-  return { verdict, judged: first, dialed }
-})
-
-/** From this machine. */
-const dialDirectly = Effect.fnUntraced(function*({ dialer, ...finder }: Services, request: AccessRequest) {
-  const { addresses, verdict } = yield* find(finder, request)
-  const { egress } = verdict
-  const from = egress === undefined ? request : { ...request, egress }
-  const dialed = yield* dialer.dial(addresses, request.destination.port, from)
-  return { verdict, judged: dialed.address.address, dialed }
-})
+}
 
 /** Connects a session to where its client wants to go. */
 export const dial = Effect.fnUntraced(function*(services: Services, session: SessionState, asked: Address.Address) {
@@ -121,12 +124,17 @@ export const dial = Effect.fnUntraced(function*(services: Services, session: Ses
   const destination = parsed.success
   session.destination = destination
   const request = session.request(destination)
-  const { upstreams } = services
-  const { dialed: { address, connection }, judged, verdict } = upstreams === undefined
-    ? yield* dialDirectly(services, request)
-    : yield* dialThrough(services, upstreams, request)
+  const { addresses, upstreams, verdict } = yield* plan(services, request)
+  const from = verdict.egress === undefined ? request : { ...request, egress: verdict.egress }
+  const { address, connection } = upstreams === undefined
+    // Only with upstreams can there be none.
+    ? yield* services.dialer.dial(addresses as Addresses, destination.port, from)
+    : addresses === undefined
+    ? yield* upstreams.dial(destination, from)
+    : yield* dialThrough(upstreams, addresses, from)
   session.address = address
-  session.granted = { destination, address: judged }
+  session.granted = { destination, address: upstreams === undefined ? address.address : addresses?.[0] }
+  session.verdict = verdict
   if (verdict.proxyHeader === true) {
     yield* Introduction.send(connection, session.remote, upstreams === undefined ? address : nominal(destination))
   }

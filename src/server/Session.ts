@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
-import type { Upstreams } from "../client/Upstreams.ts"
+import type { UpstreamPools } from "../client/UpstreamPools.ts"
 import type { AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
 import * as Address from "../protocol/Address.ts"
@@ -31,7 +31,7 @@ export interface Services {
   readonly policy: AccessPolicy["Service"]
   readonly resolver: Resolver["Service"]
   readonly dialer: Dialer["Service"]
-  readonly upstreams?: Upstreams["Service"] | undefined
+  readonly pools: UpstreamPools["Service"]
   readonly log: ConnectionLog["Service"]
   readonly introduction: Introduction
   readonly sniff: Sniffer
@@ -129,6 +129,9 @@ const fail = (session: SessionState, cause: Cause.Cause<Failure>): Effect.Effect
     case "UnknownProtocol":
       session.looksLike = error.looks
       return reject(session, silence)
+    case "AccessDenied":
+      session.verdict = { log: error.log }
+      return reject(session, session.dialect?.rejection(error) ?? silence)
     default:
       return reject(session, session.dialect?.rejection(error) ?? silence)
   }

@@ -1,10 +1,11 @@
 /** What is known of one session while it runs, and when it has run out of time. */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
-import type { AccessRequest } from "../policy/AccessPolicy.ts"
+import type { AccessRequest, Verdict } from "../policy/AccessPolicy.ts"
 import type { Identity } from "../policy/Authenticator.ts"
+import { type Lease, unlimited } from "../policy/LimitStore.ts"
 import type { Connection, Watcher } from "../transport/Connection.ts"
 import type { ConnectionRecord } from "./ConnectionLog.ts"
 import type { DatagramCounter } from "./DatagramCounts.ts"
@@ -44,7 +45,7 @@ const clientOf = ({ label, remote }: Connection, address: NetAddress.InetAddress
   label !== undefined && address === remote ? label : NetAddress.formatInet(address)
 
 /** A session at one moment. */
-export interface SessionInfo extends Omit<ConnectionRecord, "reason"> {
+export interface SessionInfo extends Omit<ConnectionRecord, "reason" | "level"> {
   readonly phase: Phase
 }
 
@@ -73,8 +74,12 @@ export class SessionState implements Deadline, Observer, Watcher {
   identity: Identity | undefined = undefined
   /** Where it is, as the policy has granted it; the address only where that was judged. */
   granted: Granted | undefined = undefined
+  /** How it is served there. */
+  verdict: Verdict | undefined = undefined
   /** Told when it was judged anew, for what else it was granted. */
   rejudged: (() => void) | undefined = undefined
+  /** Its part in what is limited. */
+  lease: Lease = unlimited
   destination: Host.HostPort | undefined = undefined
   address: NetAddress.InetAddress | undefined = undefined
   reply: number | undefined = undefined
@@ -137,6 +142,7 @@ export class SessionState implements Deadline, Observer, Watcher {
   moved(direction: Direction, bytes: number): void {
     if (direction === "up") this.bytesUp += bytes
     else this.bytesDown += bytes
+    this.lease.used(bytes)
   }
 
   delivered(): void {
@@ -208,9 +214,15 @@ export class SessionState implements Deadline, Observer, Watcher {
     this.fiber?.interruptUnsafe()
   }
 
+  /** The same in the middle of what goes either way: no peer shall take what it got for all. */
+  cut(reason: string): void {
+    if (this.target !== undefined) Effect.runFork(Effect.andThen(this.client.reset, this.target.reset))
+    this.stop(reason)
+  }
+
   /** At this moment. */
   get info(): SessionInfo {
-    const { reason: _, ...known } = this.record("")
+    const { level: _, reason: __, ...known } = this.record("")
     return { ...known, phase: this.phase }
   }
 
@@ -230,6 +242,7 @@ export class SessionState implements Deadline, Observer, Watcher {
       bytesUp: this.bytesUp,
       bytesDown: this.bytesDown,
       ...this.datagrams !== undefined && { datagrams: this.datagrams.counts },
+      level: this.verdict?.log,
       duration: this.deadlines.now() - this.startedAt,
       reason
     }

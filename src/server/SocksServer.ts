@@ -6,6 +6,7 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
+import * as UpstreamPools from "../client/UpstreamPools.ts"
 import { Upstreams } from "../client/Upstreams.ts"
 import { AccessPolicy } from "../policy/AccessPolicy.ts"
 import { Authenticator } from "../policy/Authenticator.ts"
@@ -89,7 +90,7 @@ export class SocksServer extends Context.Service<SocksServer, {
   /**
    * Listens while the layer's scope is open. Every policy and every way out is a service that you may replace. Without
    * `Datagrams` there is no UDP ASSOCIATE; with `Upstreams`, it goes through them as CONNECT does, or is refused where
-   * they take no datagrams, and there is no BIND.
+   * they take no datagrams, and there is no BIND. `UpstreamPools` takes the place of `Upstreams` where there are several.
    */
   static readonly layer = (options: Options): Layer.Layer<SocksServer | Sessions, ListenError, Services> =>
     Layer.effectContext(make(options))
@@ -133,6 +134,10 @@ const make = Effect.fnUntraced(function*(first: Options) {
   const log = yield* ConnectionLog
   const datagrams = yield* Effect.serviceOption(Datagrams)
   const upstreams = Option.getOrUndefined(yield* Effect.serviceOption(Upstreams))
+  const pools = Option.getOrElse(
+    yield* Effect.serviceOption(UpstreamPools.UpstreamPools),
+    () => UpstreamPools.make(new Map(), upstreams)
+  )
 
   /** How clients are served who come from now on. */
   const configure = (options: Options) => {
@@ -146,16 +151,12 @@ const make = Effect.fnUntraced(function*(first: Options) {
         authenticator,
         policy,
         resolver,
-        // Past the upstreams, from this machine, nothing shall leave.
-        associate: Option.isNone(datagrams) || (upstreams !== undefined && upstreams.associate === undefined)
+        associate: Option.isNone(datagrams)
           ? Association.notServed
-          : Association.make(
-            { policy, resolver, dialer, datagrams: datagrams.value, upstream: upstreams?.associate },
-            options
-          ),
-        bind: upstreams === undefined ? Bind.make({ policy, resolver, dialer, transport }, options) : Bind.notServed,
+          : Association.make({ policy, resolver, dialer, pools, datagrams: datagrams.value }, options),
+        bind: Bind.make({ policy, resolver, dialer, pools, transport }, options),
         dialer,
-        upstreams,
+        pools,
         log,
         introduction: Introduction.make(isBalancer),
         sniff: Sniffer.make(options.protocols ?? protocols)

@@ -8,9 +8,7 @@ import { Datagrams } from "../transport/Datagrams.ts"
 import { preferred } from "../transport/Resolver.ts"
 import type { ListenError } from "../transport/Transport.ts"
 import { headerEnd } from "./DatagramHeader.ts"
-import type { Services } from "./DirectOutside.ts"
 import type { Inside, Outside, Way } from "./Outside.ts"
-import * as Route from "./Route.ts"
 import type { SessionState } from "./SessionState.ts"
 
 export type Associate = NonNullable<Upstreams["Service"]["associate"]>
@@ -25,7 +23,7 @@ const answered = (inside: Inside, datagram: Uint8Array): void => {
 
 /** Asks an upstream for an association of ours, which lasts as long as the scope or the upstream's connection. */
 export const make = Effect.fnUntraced(function*(
-  services: Services,
+  datagrams: Datagrams["Service"],
   associate: Associate,
   session: SessionState,
   inside: Inside
@@ -35,7 +33,7 @@ export const make = Effect.fnUntraced(function*(
     foreign: () => inside.dropped("unsolicited"),
     failed: () => inside.dropped("unsendable")
   }, { user: session.user, session: session.identity?.session }).pipe(
-    Effect.provideService(Datagrams, services.datagrams)
+    Effect.provideService(Datagrams, datagrams)
   )
   session.address = relay.address
 
@@ -45,16 +43,10 @@ export const make = Effect.fnUntraced(function*(
   }
 
   return {
-    // As for CONNECT: what a name leads to is the proxy's to judge that looks it up.
-    choose: (request) => {
-      const { host, port } = request.destination
-      return typeof host === "string" && relay.resolvesNames
-        ? Effect.as(services.policy.authorize(request), way(request.destination))
-        : Effect.map(
-          Route.find(services, request),
-          ({ addresses }) => way(Host.hostPortUnsafe(preferred(addresses), port))
-        )
-    },
+    way: ({ addresses }, { destination }) =>
+      Effect.succeed(
+        way(addresses === undefined ? destination : Host.hostPortUnsafe(preferred(addresses), destination.port))
+      ),
     sweep: Effect.void,
     ended: relay.ended
   }
