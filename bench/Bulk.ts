@@ -6,7 +6,7 @@ import * as Client from "./Client.ts"
 import { below, each, Errors, exchange, type Load, Meter } from "./Load.ts"
 
 /** Downloads that go on until they are stopped; what comes is what was sent. */
-class Downloads {
+export class Downloads {
   readonly errors: Errors
   bytes = 0
   private stopping = false

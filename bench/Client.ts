@@ -6,7 +6,18 @@ import * as Net from "node:net"
 export interface Address {
   readonly host: string
   readonly port: number
+  /** Whom to log in as, where the proxy asks for it. */
+  readonly login?: { readonly name: string; readonly password: string }
 }
+
+/** The message of RFC 1929 §2. */
+const loginMessage = ({ name, password }: NonNullable<Address["login"]>): Buffer =>
+  Buffer.concat([
+    Buffer.from([1, Buffer.byteLength(name)]),
+    Buffer.from(name),
+    Buffer.from([Buffer.byteLength(password)]),
+    Buffer.from(password)
+  ])
 
 /** Milliseconds after which a connection that waits for the proxy counts as failed. */
 const patience = 10_000
@@ -65,13 +76,27 @@ export const dial = (proxy: Address, port: number): Promise<Client> =>
     let step = "connect"
     let client: Client | undefined
     let head: Buffer = Buffer.alloc(0)
+    const { login } = proxy
+    const method = login === undefined ? 0 : 2
+    const request = (): void => {
+      step = "reply"
+      head = head.subarray(2)
+      socket.write(Buffer.from([5, 1, 0, 1, 127, 0, 0, 1, port >> 8, port & 255]))
+    }
     const shake = (chunk: Buffer): void => {
       head = Buffer.concat([head, chunk])
       if (step === "greeting" && head.length >= 2) {
-        if (head[0] !== 5 || head[1] !== 0) return void socket.destroy(new Error(`method ${head[1]}`))
-        step = "reply"
-        head = head.subarray(2)
-        socket.write(Buffer.from([5, 1, 0, 1, 127, 0, 0, 1, port >> 8, port & 255]))
+        if (head[0] !== 5 || head[1] !== method) return void socket.destroy(new Error(`method ${head[1]}`))
+        if (login === undefined) request()
+        else {
+          step = "login"
+          head = head.subarray(2)
+          socket.write(loginMessage(login))
+        }
+      }
+      if (step === "login" && head.length >= 2) {
+        if (head[1] !== 0) return void socket.destroy(new Error("login refused"))
+        request()
       }
       if (step !== "reply" || head.length < 4) return
       if (head[1] !== 0) return void socket.destroy(new Error(`code ${head[1]}`))
@@ -97,7 +122,7 @@ export const dial = (proxy: Address, port: number): Promise<Client> =>
       }
     }, () => {
       step = "greeting"
-      socket.write(Buffer.from([5, 1, 0]))
+      socket.write(Buffer.from([5, 1, method]))
     })
     let reason: string | undefined
     socket.setTimeout(patience, () => socket.destroy(new Error("timeout")))

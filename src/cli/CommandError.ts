@@ -8,6 +8,8 @@ export type ExitCode = 1 | 2
 export class CommandError extends Data.TaggedError("CommandError")<{
   readonly exitCode: ExitCode
   readonly message: string
+  /** Lines for what else is wrong. */
+  readonly more?: ReadonlyArray<string>
 }> {}
 
 /** Ends a command with exit code 2. */

@@ -8,8 +8,9 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import type { Loaded } from "../config/ConfigFile.ts"
 import * as Settings from "../config/Settings.ts"
-import { unusable } from "./CommandError.ts"
+import * as CommandError from "./CommandError.ts"
 
 /** What was written, where: `source` is `--listen` or `SLUICE_LISTEN`. */
 export interface Given {
@@ -23,11 +24,22 @@ export type Input = Readonly<Record<string, Option.Option<Given>>>
 /** Settings, and where each comes from. */
 export interface Effective {
   readonly settings: Settings.Settings
-  /** The flag or the variable that set it; the flag when nothing did. */
+  /** The flag, the variable or the place in the file that set it; the flag when nothing did. */
   readonly sourceOf: (key: keyof Settings.Settings) => string
   /** Whether anybody set it. */
   readonly isGiven: (key: keyof Settings.Settings) => boolean
+  /** The configuration file, if there is one. */
+  readonly loaded: Loaded | undefined
 }
+
+/** Reads a configuration file. Who has none doesn't pay for what reads it. */
+export const loadFile = Effect.fnUntraced(function*(path: string) {
+  const { load } = yield* Effect.promise(() => import("../config/ConfigFile.ts"))
+  return yield* Effect.mapError(
+    load(path),
+    ({ lines: [first, ...more] }) => new CommandError.CommandError({ exitCode: 2, message: first, more })
+  )
+})
 
 /**
  * The value of a variable as the flag would have it. An empty one, or a list of nothing but separators, is as good as
@@ -103,8 +115,17 @@ export const effective = Effect.fn("Flags.effective")(function*(input: Input) {
   const settings = yield* Settings.decode(
     Object.fromEntries(Array.from(given, ([key, { value }]) => [key, value]))
   ).pipe(
-    Effect.mapError(({ key, message }) => unusable(`${nameOf(key) ?? "settings"}: ${message}`))
+    Effect.mapError(({ key, message }) => CommandError.unusable(`${nameOf(key) ?? "settings"}: ${message}`))
   )
-  const effective: Effective = { settings, sourceOf: (key) => nameOf(key) ?? key, isGiven: (key) => given.has(key) }
+  const loaded = settings.config === undefined ? undefined : yield* loadFile(settings.config)
+  const inFile = Object.entries(loaded?.config.settings ?? {}).filter(([key]) => !given.has(key))
+  const isInFile = (key: string): boolean => inFile.some(([own]) => own === key)
+  const effective: Effective = {
+    // Whatever the file has of them has their types.
+    settings: { ...settings, ...Object.fromEntries(inFile) },
+    sourceOf: (key) => loaded !== undefined && isInFile(key) ? loaded.sourceOf([key]) : nameOf(key) ?? key,
+    isGiven: (key) => given.has(key) || isInFile(key),
+    loaded
+  }
   return effective
 })

@@ -1,5 +1,8 @@
 /** Why an address can't be listened on, and what to do about it. */
+import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
+import * as Result from "effect/Result"
+import * as Interfaces from "../transport/Interfaces.ts"
 import * as ListenAddress from "../transport/ListenAddress.ts"
 import type { ListenError } from "../transport/Transport.ts"
 import { type CommandError, failed, unusable } from "./CommandError.ts"
@@ -25,6 +28,10 @@ export const twice = (listen: ReadonlyArray<ListenAddress.ListenAddress>, source
   return again === undefined ? undefined : unusable(`${source}: ${again} is given twice; give it once`)
 }
 
+/** The first address that others than those can reach. */
+export const exposed = (listen: ReadonlyArray<ListenAddress.ListenAddress>): ListenAddress.ListenAddress | undefined =>
+  listen.find((address) => !isGuarded(address))
+
 /** The refusal to become a proxy for everybody by accident; `undefined` when there is no such danger. */
 export const openProxy = (options: {
   readonly listen: ReadonlyArray<ListenAddress.ListenAddress>
@@ -33,11 +40,50 @@ export const openProxy = (options: {
   readonly source: string
 }): CommandError | undefined => {
   if (options.hasUsers || options.meant) return undefined
-  const exposed = options.listen.find((address) => !isGuarded(address))
-  return exposed === undefined ? undefined : unusable(
-    `${options.source}: ${ListenAddress.format(exposed)} would be an open proxy; ` +
+  const danger = exposed(options.listen)
+  return danger === undefined ? undefined : unusable(
+    `${options.source}: ${ListenAddress.format(danger)} would be an open proxy; ` +
       "add --user NAME:PASSWORD or --users FILE, or say --open-proxy if it is meant"
   )
+}
+
+/** The addresses that a host surely leads to, without asking anybody. */
+const literal = (host: Host.Host): ReadonlyArray<NetAddress.IpAddress> => {
+  if (NetAddress.isIpAddress(host)) return [NetAddress.toCanonical(host)]
+  return host === "localhost" ? [NetAddress.ipFromStringUnsafe("127.0.0.1"), NetAddress.ipFromStringUnsafe("::1")] : []
+}
+
+/** Whether who dials that address, one of ours if it is local, gets to a listener on the other one. */
+const leadsTo = (dialled: NetAddress.IpAddress, listened: NetAddress.IpAddress): boolean => {
+  const canonical = NetAddress.toCanonical(listened)
+  if (!NetAddress.isUnspecified(canonical)) return NetAddress.formatIp(canonical) === NetAddress.formatIp(dialled)
+  // A listener on [::] takes IPv4 too.
+  if (NetAddress.isIpv4Address(canonical) && !NetAddress.isIpv4Address(dialled)) return false
+  if (NetAddress.isLoopback(dialled) || NetAddress.isUnspecified(dialled)) return true
+  const own = Result.getOrElse(Result.try(() => Interfaces.addresses()), () => [])
+  return own.some((address) => NetAddress.formatIp(address) === NetAddress.formatIp(dialled))
+}
+
+/** A proxy that is dialled from here, and what says so. */
+export interface Dialled {
+  readonly address: Host.HostPort
+  readonly source: string
+}
+
+/** The refusal to go out through oneself, in a circle without an end; `undefined` where no address says so. */
+export const loop = (
+  listen: ReadonlyArray<ListenAddress.ListenAddress>,
+  upstreams: ReadonlyArray<Dialled>
+): CommandError | undefined => {
+  const listened = listen.flatMap((address) => ListenAddress.inetOf(address) ?? [])
+  const own = upstreams.find(({ address: { host, port } }) =>
+    literal(host).some((ip) => listened.some((one) => one.port === port && leadsTo(ip, one.address)))
+  )
+  return own === undefined
+    ? undefined
+    : unusable(
+      `${own.source}: ${Host.formatHostPort(own.address)} is where this proxy itself listens; give another one`
+    )
 }
 
 const problemOfPath = (code: string): string => {

@@ -1,56 +1,101 @@
-/** The proxy that the settings describe. */
-import * as Arr from "effect/Array"
+/** The proxy that settings and a configuration file describe, and how it takes others while it serves. */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import type * as Settings from "../config/Settings.ts"
-import { Authenticator } from "../policy/Authenticator.ts"
-import * as InternalNetworks from "../policy/InternalNetworks.ts"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { LimitStore } from "../policy/LimitStore.ts"
+import type { UsersFileError } from "../policy/UsersFile.ts"
 import { ConnectionLog } from "../server/ConnectionLog.ts"
+import type { Sessions } from "../server/Sessions.ts"
 import { SocksServer } from "../server/SocksServer.ts"
-import { Dialer } from "../transport/Dialer.ts"
-import * as DnsResolver from "../transport/DnsResolver.ts"
 import * as NodeDatagrams from "../transport/NodeDatagrams.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
+import { type ListenError, Transport } from "../transport/Transport.ts"
+import * as Counters from "./Counters.ts"
+import * as Deciders from "./Deciders.ts"
+import type { Effective } from "./Flags.ts"
 import * as Heap from "./Heap.ts"
+import * as Live from "./Live.ts"
 
-/** Whether clients have to log in. */
-export const hasUsers = ({ user, users }: Settings.Settings): boolean => user.length > 0 || users !== undefined
+/** A configuration that was made ready to serve by, and is not in force yet. */
+export interface Prepared {
+  /**
+   * Goes on by it: for new clients at once, and those whom it would not let in any more, or not to where they are, are
+   * ended. When a listener can't be had, all stays as it was. Tells how many were ended.
+   */
+  readonly commit: Effect.Effect<number, ListenError>
+  /** Forgets it. */
+  readonly abort: Effect.Effect<void>
+}
 
-const authenticator = (settings: Settings.Settings) =>
-  hasUsers(settings)
-    // Only those who have users pay for what reads and checks them.
-    ? Layer.unwrap(
-      Effect.map(Effect.promise(() => import("../policy/Users.ts")), (Users) =>
-        Users.layer({
-          users: settings.user,
-          sessions: settings.egressBy === "session",
-          ...settings.users !== undefined && { file: settings.users }
-        }))
+/** Takes another configuration while the proxy serves. */
+export class Reload extends Context.Service<Reload, {
+  readonly prepare: (effective: Effective) => Effect.Effect<Prepared, UsersFileError>
+}>()("sluice/cli/Reload") {}
+
+const importEpochs = Effect.promise(() => import("../policy/SessionEpochs.ts"))
+
+const limitsLayer = (counters: Counters.Counters | undefined) =>
+  counters === undefined ? Layer.empty : Layer.succeed(LimitStore, counters.limits)
+
+const make = Effect.fnUntraced(function*(first: Effective, counters: Counters.Counters | undefined) {
+  const epochs = first.loaded === undefined ? undefined : (yield* importEpochs).make()
+  const memory = { bans: counters?.bans, epochs }
+  const transport = yield* Transport
+  const generationOf = (effective: Effective) =>
+    Effect.provideService(Live.generation(Deciders.make(effective, memory)), Transport, transport)
+  const live = yield* Live.Live.make(yield* generationOf(first))
+  const built = yield* Layer.build(
+    SocksServer.layer(first.settings).pipe(
+      Layer.provide([
+        Layer.succeedContext(live.services),
+        limitsLayer(counters),
+        ConnectionLog.layer,
+        NodeDatagrams.layer()
+      ])
     )
-    : Authenticator.layerOpen
+  )
+  const server = Context.get(built, SocksServer)
+  /** Users come and go in the middle of a generation too. */
+  const watch = ({ deciders, scope }: Live.Generation) =>
+    Effect.forkIn(Stream.runForEach(deciders.changes, () => server.rejudge), scope)
+  yield* watch(live.generation)
 
-/** Other proxies as the way out. */
-const upstreams = ({ connectTimeout, upstream }: Settings.Settings) =>
-  Arr.isReadonlyArrayNonEmpty(upstream)
-    // Only those who have some pay for the client.
-    ? Layer.unwrap(
-      Effect.map(Effect.promise(() => import("../client/UpstreamPool.ts")), (UpstreamPool) =>
-        UpstreamPool.layer({ chains: [upstream], connectTimeout, answerTimeout: connectTimeout }))
-    )
-    : Layer.empty
+  const prepare = Effect.fn("Reload.prepare")(function*(effective: Effective) {
+    const next = yield* generationOf(effective)
+    const abort = Scope.close(next.scope, Exit.void)
+    const commit = Effect.gen(function*() {
+      yield* Effect.onError(server.reconfigure(effective.settings), () => abort)
+      yield* live.replace(next)
+      yield* watch(next)
+      if (effective.loaded !== undefined) yield* counters?.replace(effective.loaded.config) ?? Effect.void
+      return yield* server.rejudge
+    })
+    return { abort, commit: Effect.uninterruptible(commit) }
+  })
+  return Context.add(built, Reload, { prepare })
+})
+
+/** What is not the configuration's to say. */
+export interface Surroundings {
+  readonly transport?: NodeTransport.Options
+  /** What counts for clients. Default: this process does, where there is a configuration file. */
+  readonly counters?: Effect.Effect<Counters.Counters, never, Scope.Scope>
+}
+
+const countersOf = ({ loaded }: Effective, { counters }: Surroundings) =>
+  loaded === undefined ? Effect.undefined : counters ?? Counters.own(loaded.config)
 
 /** Listens while the layer's scope is open. */
-export const layer = (settings: Settings.Settings, transport?: NodeTransport.Options) =>
-  SocksServer.layer(settings).pipe(
-    Layer.provide(upstreams(settings)),
-    Layer.provide([
-      authenticator(settings),
-      InternalNetworks.layer(settings),
-      DnsResolver.layer({ servers: settings.dns }),
-      Dialer.layer(settings),
-      ConnectionLog.layer,
-      NodeDatagrams.layer()
-    ]),
-    Layer.provide(NodeTransport.layer(transport)),
+export const layer = (
+  effective: Effective,
+  surroundings: Surroundings = {}
+): Layer.Layer<SocksServer | Sessions | Reload, ListenError | UsersFileError> =>
+  Layer.effectContext(
+    Effect.flatMap(countersOf(effective, surroundings), (counters) => make(effective, counters))
+  ).pipe(
+    Layer.provide(NodeTransport.layer(surroundings.transport)),
     Layer.provide(Layer.effectDiscard(Heap.tune))
   )

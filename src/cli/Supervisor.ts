@@ -7,23 +7,44 @@
  * clients out.
  */
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import type { Cluster } from "node:cluster"
 import type * as Settings from "../config/Settings.ts"
 import { listenOn } from "../server/Listeners.ts"
-import type * as ListenAddress from "../transport/ListenAddress.ts"
+import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import type { Accept } from "../transport/Transport.ts"
-import { failed } from "./CommandError.ts"
+import { type CommandError, failed } from "./CommandError.ts"
+import * as Counters from "./Counters.ts"
+import * as ListenFailure from "./ListenFailure.ts"
 import * as Print from "./Print.ts"
+import * as Reloading from "./Reloading.ts"
 import * as ServiceManager from "./ServiceManager.ts"
 import * as Signals from "./Signals.ts"
+import type { Wanted } from "./Wanted.ts"
 import * as WorkerPool from "./WorkerPool.ts"
+import type { Orders } from "./WorkerProcess.ts"
 
 /** It came with Node 23.1; of the systems that have it, Linux spreads clients evenly. */
 const canSharePorts = (): boolean => {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
   return process.platform === "linux" && (major > 23 || (major === 23 && minor >= 1))
 }
+
+type Addresses = ReadonlyArray<ListenAddress.ListenAddress>
+
+/** Where it listens. */
+interface Listening {
+  /** As the configuration has it. */
+  readonly wanted: Addresses
+  /** With the ports that were given for 0. */
+  readonly bound: Addresses
+  readonly ordersFor: (addresses: Addresses, settings: Settings.Settings) => Orders["serve"]
+}
+
+type Keeper = Effect.Success<ReturnType<typeof Counters.keep>>
+
+type Pool = Effect.Success<ReturnType<typeof WorkerPool.make>>
 
 const nobody: Accept = { admit: () => false, accept: () => {}, failed: () => {} }
 
@@ -56,8 +77,44 @@ const bequeath = (cluster: Cluster, listen: ReadonlyArray<ListenAddress.ListenAd
   return toWorker
 }
 
+/** The configuration as it is now for all workers: those who listen as before switch where they are. */
+const reloading = Effect.fnUntraced(function*(
+  first: Wanted,
+  read: Effect.Effect<Wanted, CommandError>,
+  listening: Listening,
+  pool: Pool,
+  counters: Keeper | undefined,
+  asked: Effect.Effect<void>,
+  manager: ServiceManager.ServiceManager
+) {
+  let { bound, wanted } = listening
+  const apply = Effect.fnUntraced(function*(next: Wanted) {
+    const { loaded, settings } = next
+    const count = loaded === undefined ? Effect.void : counters?.replace(loaded.config) ?? Effect.void
+    if (Equal.equals(settings.listen, wanted)) {
+      const ended = yield* pool.reload
+      yield* count
+      return ended === 0 ? {} : { ended }
+    }
+    const before = new Map(wanted.map((address, index) => [ListenAddress.format(address), bound[index]]))
+    // One that stays keeps the port that it was given for 0.
+    const known = (address: ListenAddress.ListenAddress) =>
+      wanted.some((one) => Equal.equals(one, address)) ? before.get(ListenAddress.format(address)) : undefined
+    const added = settings.listen.filter((address) => known(address) === undefined)
+    const found = yield* Effect.mapError(tryOut(added), (error) => ListenFailure.refused(error, next.listenSource))
+    const all = settings.listen.flatMap((address) => known(address) ?? found[added.indexOf(address)] ?? [])
+    yield* pool.restartWith(listening.ordersFor(all, settings))
+    yield* count
+    wanted = settings.listen
+    bound = all
+    return {}
+  })
+  return yield* Reloading.run({ first, asked, read, apply, manager })
+})
+
 /** Runs until a signal ends it. Returns how many clients were turned away. */
-export const run = Effect.fnUntraced(function*(settings: Settings.Settings) {
+export const run = Effect.fnUntraced(function*(wanted: Wanted, read: Effect.Effect<Wanted, CommandError>) {
+  const { settings } = wanted
   const { default: cluster } = yield* Effect.promise(() => import("node:cluster"))
   if (!cluster.isPrimary) {
     return yield* failed(
@@ -70,16 +127,18 @@ export const run = Effect.fnUntraced(function*(settings: Settings.Settings) {
   const manager = yield* ServiceManager.make()
   const listen = yield* tryOut(settings.listen)
 
+  const ordersFor: Listening["ordersFor"] = (addresses, { maxConnections }) => ({
+    _tag: "Serve",
+    listen: bequeath(cluster, addresses),
+    reusePort: canSharePorts(),
+    ...maxConnections !== undefined && { maxConnections: Math.ceil(maxConnections / settings.workers) }
+  })
+  const counters = wanted.loaded === undefined ? undefined : yield* Counters.keep(wanted.loaded.config)
   const pool = yield* WorkerPool.make(cluster, {
+    attend: counters?.attend,
     workers: settings.workers,
     drainTimeout: settings.drainTimeout,
-    serve: {
-      _tag: "Serve",
-      listen: bequeath(cluster, listen),
-      reusePort: canSharePorts(),
-      ...settings.maxConnections !== undefined &&
-        { maxConnections: Math.ceil(settings.maxConnections / settings.workers) }
-    }
+    serve: ordersFor(listen, settings)
   })
   yield* Print.listening(listen, settings.protocols)
   yield* manager.ready
@@ -93,7 +152,11 @@ export const run = Effect.fnUntraced(function*(settings: Settings.Settings) {
     // Whatever came of it.
     Effect.andThen(manager.ready)
   )
-  const signal = yield* Effect.raceFirst(termination, Effect.forever(Effect.andThen(hangup, restart)))
+  const listening = { wanted: settings.listen, bound: listen, ordersFor }
+  const goOn = wanted.loaded === undefined
+    ? Effect.forever(Effect.andThen(hangup, restart))
+    : reloading(wanted, read, listening, pool, counters, hangup, manager)
+  const signal = yield* Effect.raceFirst(termination, goOn)
   yield* Effect.annotateLogs(Effect.logInfo("stopping: waiting for connections to end"), { signal })
   const [refused] = yield* Effect.all([pool.drain, manager.stopping], { concurrency: 2 })
   return refused

@@ -2,15 +2,18 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import type { SendHandle } from "node:child_process"
-import type * as Settings from "../config/Settings.ts"
 import { Sessions } from "../server/Sessions.ts"
 import { SocksServer } from "../server/SocksServer.ts"
 import type * as NodeTransport from "../transport/NodeTransport.ts"
 import type { CommandError } from "./CommandError.ts"
+import * as Counters from "./Counters.ts"
 import * as Proxy from "./Proxy.ts"
+import { usersFault } from "./Reloading.ts"
 import * as Signals from "./Signals.ts"
+import type { Wanted } from "./Wanted.ts"
 import * as WorkerMessage from "./WorkerMessage.ts"
 
 type Serve = Extract<WorkerMessage.ToWorker, { readonly _tag: "Serve" }>
@@ -34,6 +37,7 @@ const listen = Effect.gen(function*() {
   const serve = Deferred.makeUnsafe<Serve>()
   const drain = Deferred.makeUnsafe<void>()
   const end = Deferred.makeUnsafe<void>()
+  const reloads = yield* Queue.unbounded<"Prepare" | "Commit" | "Abort">()
   const sockets = new Map<number, WorkerMessage.Socket>()
   process.on("message", (message: unknown, handle: unknown) => {
     const known = Option.getOrUndefined(WorkerMessage.decode.toWorker(message))
@@ -43,6 +47,10 @@ const listen = Effect.gen(function*() {
         return void sockets.set(known.index, handle as WorkerMessage.Socket)
       case "Serve":
         return void Deferred.doneUnsafe(serve, Effect.succeed(known))
+      case "Prepare":
+      case "Commit":
+      case "Abort":
+        return void Queue.offerUnsafe(reloads, known._tag)
       case "Drain":
         return void Deferred.doneUnsafe(drain, Effect.void)
       case "End":
@@ -53,7 +61,7 @@ const listen = Effect.gen(function*() {
     Deferred.doneUnsafe(drain, Effect.void)
     Deferred.doneUnsafe(end, Effect.void)
   })
-  return { serve: Deferred.await(serve), drain: Deferred.await(drain), end: Deferred.await(end), sockets }
+  return { serve: Deferred.await(serve), drain: Deferred.await(drain), end: Deferred.await(end), reloads, sockets }
 })
 
 /** Reports the number of sessions as long as the scope is open. */
@@ -88,28 +96,58 @@ const open = ({ reusePort }: Serve, sockets: ReadonlyMap<number, WorkerMessage.S
   }
 }
 
+const problemOf = <A, E extends { readonly message: string }>(effect: Effect.Effect<A, E>) =>
+  Effect.match(effect, { onSuccess: () => ({}), onFailure: ({ message }) => ({ problem: message }) })
+
+/** Takes other configurations, when the supervisor has heard from all workers that they can. */
+const heed = Effect.fnUntraced(function*(
+  orders: Queue.Dequeue<"Prepare" | "Commit" | "Abort">,
+  read: Effect.Effect<Wanted, CommandError>
+) {
+  const reload = yield* Proxy.Reload
+  let ready: Proxy.Prepared | undefined
+  const prepare = Effect.gen(function*() {
+    const wanted = yield* read
+    ready = yield* Effect.mapError(reload.prepare(wanted), usersFault(wanted))
+  })
+  const follow = Effect.fnUntraced(function*(order: "Prepare" | "Commit" | "Abort") {
+    if (order === "Prepare") return yield* tell({ _tag: "Prepared", ...yield* problemOf(prepare) })
+    const prepared = ready
+    ready = undefined
+    if (order === "Abort") return yield* prepared?.abort ?? Effect.void
+    let ended = 0
+    const commit = Effect.tap(prepared?.commit ?? Effect.succeed(0), (count) => Effect.sync(() => void (ended = count)))
+    yield* tell({ _tag: "Committed", ...yield* problemOf(commit), ended })
+  })
+  return yield* Effect.forever(Effect.flatMap(Queue.take(orders), follow))
+})
+
 /** Serves until it is told to stop, or nobody is left to tell. Fails as the server's layer does. */
-export const run = Effect.fnUntraced(function*(settings: Settings.Settings) {
+export const run = Effect.fnUntraced(function*(wanted: Wanted, read: Effect.Effect<Wanted, CommandError>) {
   yield* Signals.unheeded
-  const { drain, end, serve, sockets } = yield* listen
+  const { drain, end, reloads, serve, sockets } = yield* listen
   yield* tell({ _tag: "Started" })
   const orders = yield* Effect.raceFirst(Effect.asSome(serve), Effect.as(drain, Option.none()))
   if (Option.isNone(orders)) return
   const { listen: addresses, maxConnections } = orders.value
-  const share: Settings.Settings = {
-    ...settings,
-    listen: addresses,
-    ...maxConnections !== undefined && { maxConnections }
-  }
+  /** The part of it that is this worker's. */
+  const shareOf = (wanted: Wanted): Wanted => ({
+    ...wanted,
+    settings: { ...wanted.settings, listen: addresses, ...maxConnections !== undefined && { maxConnections } }
+  })
   const refused = yield* Effect.scoped(
     Effect.gen(function*() {
       const server = yield* SocksServer
       yield* report
+      if (wanted.loaded !== undefined) yield* Effect.forkScoped(heed(reloads, Effect.map(read, shareOf)))
       yield* tell({ _tag: "Listening" })
       yield* drain
       yield* server.drain
       return yield* server.refused
-    }).pipe(Effect.provide(Proxy.layer(share, { open: open(orders.value, sockets) })))
+    }).pipe(Effect.provide(Proxy.layer(shareOf(wanted), {
+      transport: { open: open(orders.value, sockets) },
+      counters: Counters.remote
+    })))
   )
   yield* Effect.forkChild(tell({ _tag: "Stopped", refused }))
   // Clients that were still on their way here are sent on to other workers.

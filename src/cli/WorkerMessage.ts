@@ -19,6 +19,12 @@ export const ToWorker = Schema.TaggedUnion({
     /** Whether it listens by itself, beside the others, or lets the supervisor accept. */
     reusePort: Schema.Boolean
   },
+  /** Read the configuration again, and make ready to serve by it. `Prepared` answers. */
+  Prepare: {},
+  /** Serve by what was made ready. `Committed` answers. */
+  Commit: {},
+  /** Forget what was made ready. */
+  Abort: {},
   /** Stop listening, let connections end for as long as the settings say, and end. */
   Drain: {},
   /** The answer to `Stopped`: no client is on its way to this worker any more. */
@@ -33,6 +39,10 @@ export const FromWorker = Schema.TaggedUnion({
   Socket: { index: Schema.Int },
   /** All listeners are there. */
   Listening: {},
+  /** The configuration is ready to be served by; or why it is not. */
+  Prepared: { problem: Schema.optionalKey(Schema.String) },
+  /** It is in force, and so many connections were ended by it; or why all is as it was. */
+  Committed: { ended: Schema.Int, problem: Schema.optionalKey(Schema.String) },
   /** How many connections are being served. */
   Sessions: { running: Schema.Int },
   /** It can't serve: the line and the exit code for whoever started the program. */

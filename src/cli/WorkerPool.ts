@@ -2,10 +2,12 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as FiberHandle from "effect/FiberHandle"
 import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import type { Cluster } from "node:cluster"
 import { failed } from "./CommandError.ts"
 import { type Ending, type Orders, WorkerProcess } from "./WorkerProcess.ts"
@@ -13,6 +15,8 @@ import { type Ending, type Orders, WorkerProcess } from "./WorkerProcess.ts"
 export interface Options {
   readonly workers: number
   readonly serve: Orders["serve"]
+  /** Looks after a worker from its start until it has ended. */
+  readonly attend?: ((worker: WorkerProcess) => Effect.Effect<void, never, Scope.Scope>) | undefined
   /** How long a worker lets its connections go on once it is told to stop. */
   readonly drainTimeout: Duration.Duration
 }
@@ -28,7 +32,8 @@ class Crashed extends Data.TaggedError("Crashed")<{
 
 /** The place of a worker. */
 interface Slot {
-  readonly orders: Orders
+  /** For the next who is started here. */
+  orders: Orders
   /** Who serves; `undefined` between a crash and the next. */
   current: WorkerProcess | undefined
   /** Watches the current one, and starts the next. */
@@ -51,6 +56,25 @@ const fieldsOf = (worker: WorkerProcess, { code, signal }: Ending) => ({
   sessions: worker.sessions
 })
 
+/** Lets a worker change its configuration, which it has said it can; whoever takes the place of one that can't has the new one. */
+const commit = (worker: WorkerProcess) =>
+  Effect.catch(
+    worker.commit,
+    ({ message }) =>
+      Effect.annotateLogs(Effect.logError("worker did not change its configuration, and is replaced"), {
+        worker: worker.number,
+        reason: message
+      }).pipe(Effect.andThen(Effect.sync(() => worker.kill())), Effect.as(0))
+  )
+
+/** The sockets of addresses that are wanted as before, by their new places. */
+const stillWanted = ({ serve, sockets }: Orders, next: Orders["serve"]): Orders["sockets"] =>
+  new Map(next.listen.flatMap((address, index) => {
+    const before = serve.listen.findIndex((known) => Equal.equals(known, address))
+    const socket = sockets.get(before)
+    return socket === undefined ? [] : [[index, socket] as const]
+  }))
+
 /** Lets go of a place's listening sockets, so that clients come to those that remain, or to none. */
 const closeSockets = ({ orders: { sockets } }: Slot): void => {
   for (const socket of sockets.values()) socket.close()
@@ -58,7 +82,7 @@ const closeSockets = ({ orders: { sockets } }: Slot): void => {
 }
 
 /** Starts all of them, and waits until they listen. They end at once when the scope closes. */
-export const make = Effect.fnUntraced(function*(cluster: Cluster, { drainTimeout, serve, workers }: Options) {
+export const make = Effect.fnUntraced(function*(cluster: Cluster, { attend, drainTimeout, serve, workers }: Options) {
   const running = new Set<WorkerProcess>()
   const endings = yield* FiberSet.make()
   const farewells = yield* FiberSet.make()
@@ -83,13 +107,12 @@ export const make = Effect.fnUntraced(function*(cluster: Cluster, { drainTimeout
       catch: (error) => failed(`can't start a worker: ${error instanceof Error ? error.message : "unknown"}`)
     })
     running.add(worker)
-    yield* FiberSet.run(
-      endings,
-      Effect.map(worker.end, () => {
-        running.delete(worker)
-        refused += worker.refused
-      })
-    )
+    const gone = Effect.map(worker.end, () => {
+      running.delete(worker)
+      refused += worker.refused
+    })
+    const attended = attend === undefined ? gone : Effect.scoped(Effect.andThen(attend(worker), gone))
+    yield* FiberSet.run(endings, attended, { startImmediately: true })
     yield* Effect.onError(restore(worker.listening), () => Effect.sync(() => worker.kill()))
     yield* Effect.annotateLogs(Effect.logInfo("worker listens"), { worker: worker.number, pid: worker.pid })
     return worker
@@ -175,6 +198,41 @@ export const make = Effect.fnUntraced(function*(cluster: Cluster, { drainTimeout
   return {
     /** Replaces them one after the other, without refusing a client; stops at the first that can't be. */
     restart: Effect.forEach(slots, replace, { discard: true }),
+    /** The same, with other addresses to listen on. Those that stay keep their sockets, and who waits in them. */
+    restartWith: Effect.fnUntraced(function*(next: Orders["serve"]) {
+      const given = new Map<Slot, Orders>()
+      for (const slot of slots) {
+        given.set(slot, slot.orders)
+        slot.orders = { serve: next, sockets: stillWanted(slot.orders, next) }
+      }
+      yield* Effect.forEach(slots, (slot) =>
+        Effect.andThen(
+          replace(slot),
+          Effect.sync(() => {
+            const before = given.get(slot)
+            for (const socket of before?.sockets.values() ?? []) {
+              if (![...slot.orders.sockets.values()].includes(socket)) socket.close()
+            }
+            given.delete(slot)
+          })
+        ), { discard: true }).pipe(
+          Effect.onError(() =>
+            Effect.sync(() => {
+              // Those who were not replaced go on, and so do their successors.
+              for (const [slot, orders] of given) slot.orders = orders
+            })
+          )
+        )
+    }),
+    /** Lets all of them take the configuration as it is now, or none. Tells how many connections that ended. */
+    reload: Effect.gen(function*() {
+      const workers = slots.flatMap(({ current }) => current ?? [])
+      yield* Effect.forEach(workers, (worker) => worker.prepare, { concurrency: "unbounded", discard: true }).pipe(
+        Effect.onError(() => Effect.sync(() => workers.forEach((worker) => worker.abort())))
+      )
+      const ended = yield* Effect.forEach(workers, commit, { concurrency: "unbounded" })
+      return ended.reduce((sum, count) => sum + count, 0)
+    }),
     /** Stops them all, and waits until they are gone. Returns how many clients were turned away. */
     drain: Effect.gen(function*() {
       yield* Effect.forEach(slots, ({ keeper }) => FiberHandle.clear(keeper), { discard: true })

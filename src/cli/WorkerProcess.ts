@@ -31,6 +31,9 @@ export interface Ending {
 /** How long a worker may take from its start to listening. */
 const startTimeout = Duration.seconds(60)
 
+/** How long a worker may take to read a configuration. */
+const reloadTimeout = Duration.seconds(30)
+
 export class WorkerProcess {
   readonly number: number
   /** How many connections it serves, or served when it ended; at most a moment old. */
@@ -41,6 +44,7 @@ export class WorkerProcess {
   private readonly orders: Orders
   private readonly clients: ReadonlyMap<unknown, WorkerMessage.Socket>
   private readonly whenListening = Deferred.makeUnsafe<void, CommandError>()
+  private answer: Deferred.Deferred<number, CommandError> | undefined = undefined
   private readonly whenEnded = Deferred.makeUnsafe<Ending>()
 
   /** Starts the process; throws when the system has no room for one. */
@@ -81,6 +85,17 @@ export class WorkerProcess {
   /** Until the process is gone. */
   readonly end: Effect.Effect<Ending> = Effect.suspend(() => Deferred.await(this.whenEnded))
 
+  /** Asks it to make ready for another configuration; fails with why it can't. */
+  readonly prepare: Effect.Effect<void, CommandError> = Effect.suspend(() => Effect.asVoid(this.ask("Prepare")))
+
+  /** Lets it serve by what it made ready; tells how many connections that ended. */
+  readonly commit: Effect.Effect<number, CommandError> = Effect.suspend(() => this.ask("Commit"))
+
+  /** Lets it forget what it made ready. */
+  abort(): void {
+    this.tell({ _tag: "Abort" })
+  }
+
   /** Asks it to let its connections end, and to end itself. */
   drain(): void {
     this.tell({ _tag: "Drain" })
@@ -89,6 +104,32 @@ export class WorkerProcess {
   /** Ends it at once. */
   kill(): void {
     this.worker.process.kill("SIGKILL")
+  }
+
+  /** One question at a time. One that ends, or says nothing for long, has no answer. */
+  private ask(question: "Prepare" | "Commit"): Effect.Effect<number, CommandError> {
+    const answer = this.answer = Deferred.makeUnsafe<number, CommandError>()
+    this.tell({ _tag: question })
+    const silent = failed(`worker ${this.number} does not take the configuration`)
+    return Deferred.await(answer).pipe(
+      Effect.raceFirst(Effect.andThen(this.end, Effect.fail(silent))),
+      Effect.timeoutOrElse({ duration: reloadTimeout, orElse: () => Effect.fail(silent) })
+    )
+  }
+
+  private answered(ended: number, problem: string | undefined): void {
+    const answer = problem === undefined ? Effect.succeed(ended) : Effect.fail(failed(problem))
+    if (this.answer !== undefined) Deferred.doneUnsafe(this.answer, answer)
+  }
+
+  /** Says something that is not about its work as a worker. */
+  send(message: object): void {
+    this.worker.process.send(message, undefined, constVoid)
+  }
+
+  /** Has all messages told to somebody else too. */
+  hear(listener: (message: unknown) => void): void {
+    this.worker.on("message", listener)
   }
 
   private told(message: unknown, handle: unknown): void {
@@ -102,6 +143,10 @@ export class WorkerProcess {
         return void this.orders.sockets.set(known.index, handle as WorkerMessage.Socket)
       case "Listening":
         return void Deferred.doneUnsafe(this.whenListening, Effect.void)
+      case "Prepared":
+        return this.answered(0, known.problem)
+      case "Committed":
+        return this.answered(known.ended, known.problem)
       case "Sessions":
         this.sessions = known.running
         return

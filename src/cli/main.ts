@@ -26,6 +26,8 @@ export interface Ending {
   readonly code: number
   /** The second half of `sluice: …`. */
   readonly complaint?: string
+  /** The same for what else is wrong. */
+  readonly more?: ReadonlyArray<string>
 }
 
 const endingOf = (exit: Exit.Exit<unknown, Failure>): Ending => {
@@ -36,7 +38,10 @@ const endingOf = (exit: Exit.Exit<unknown, Failure>): Ending => {
     const defect = Cause.squash(exit.cause)
     return { code: 1, complaint: `internal error: ${defect instanceof Error ? defect.message : "unknown"}` }
   }
-  if (error instanceof CommandError) return { code: error.exitCode, complaint: error.message }
+  if (error instanceof CommandError) {
+    const { exitCode, message, more = [] } = error
+    return { code: exitCode, complaint: message, ...more.length > 0 && { more } }
+  }
   if (error._tag !== "ShowHelp") return { code: 2, complaint: Usage.explain(error, ["sluice"]) }
   const [first] = error.errors
   return first === undefined ? { code: 0 } : { code: 2, complaint: Usage.explain(first, error.commandPath) }
@@ -69,8 +74,9 @@ export const main = (): void => {
   const environment = ConfigProvider.fromEnv({ preserveEmptyStrings: true })
   const program = Effect.provideService(run(process.argv.slice(2)), ConfigProvider.ConfigProvider, environment)
   Effect.runFork(program).addObserver((exit) => {
-    const { code, complaint } = Exit.isSuccess(exit) ? exit.value : endingOf(exit)
-    if (complaint !== undefined) process.stderr.write(`sluice: ${escape(complaint)}\n`)
+    const { code, complaint, more = [] } = Exit.isSuccess(exit) ? exit.value : endingOf(exit)
+    const lines = complaint === undefined ? [] : [complaint, ...more]
+    for (const line of lines) process.stderr.write(`sluice: ${escape(line)}\n`)
     // What a pipe has not taken yet is lost at the exit.
     Effect.runFork(Effect.all([process.stdout, process.stderr].map(LogOutput.flushed), { concurrency: "unbounded" }))
       .addObserver(() => process.exit(code))

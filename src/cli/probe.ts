@@ -68,12 +68,14 @@ const targetOf = (written: string) => {
     )
 }
 
-const ownAddressOf = (written: string) =>
-  Effect.filterOrFail(
-    decode("own-address", Fields.IpAddress, written),
-    (address) => !NetAddress.isUnspecified(address),
-    () => unusable(`--own-address: ${quote(written)} is nowhere to connect to; give an address of this machine`)
-  )
+const ownAddressOf = (written: string) => {
+  const address = NetAddress.ipFromString(written)
+  return Result.isSuccess(address) && NetAddress.isUnspecified(address.success)
+    ? Effect.fail(
+      unusable(`--own-address: ${quote(written)} is nowhere to connect to; give an address of this machine`)
+    )
+    : decode("own-address", Fields.IpAddress, written)
+}
 
 const hasPassword = (url: string): boolean =>
   !["", undefined].includes(Result.getOrUndefined(Result.try(() => new URL(url).password)))

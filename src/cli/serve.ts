@@ -3,7 +3,6 @@ import * as Cause from "effect/Cause"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type * as Settings from "../config/Settings.ts"
 import type { UsersFileError } from "../policy/UsersFile.ts"
 import { SocksServer } from "../server/SocksServer.ts"
 import type { ListenError } from "../transport/Transport.ts"
@@ -16,18 +15,40 @@ import * as Print from "./Print.ts"
 import * as Proxy from "./Proxy.ts"
 import * as ServiceManager from "./ServiceManager.ts"
 import * as Signals from "./Signals.ts"
+import * as Wanted from "./Wanted.ts"
 import * as WorkerNumber from "./WorkerNumber.ts"
 
+type Read = Effect.Effect<Wanted.Wanted, CommandError>
+
+/** Goes on until a signal ends it, by what a configuration file says at each time. */
+const untilTold = Effect.fnUntraced(
+  function*(first: Wanted.Wanted, read: Read, manager: ServiceManager.ServiceManager) {
+    const reload = yield* Proxy.Reload
+    const { run, usersFault } = yield* importReloading
+    const apply = Effect.fnUntraced(function*(wanted: Wanted.Wanted) {
+      const prepared = yield* Effect.mapError(reload.prepare(wanted), usersFault(wanted))
+      const ended = yield* Effect.mapError(
+        prepared.commit,
+        (error) => ListenFailure.refused(error, wanted.listenSource)
+      )
+      return ended === 0 ? {} : { ended }
+    })
+    return yield* run({ first, asked: yield* Signals.hangup, read, apply, manager })
+  }
+)
+
 /** In this process alone. */
-const run = Effect.fnUntraced(function*({ protocols }: Settings.Settings) {
+const run = Effect.fnUntraced(function*(wanted: Wanted.Wanted, read: Read) {
   // Before anybody can know that the server is there.
   const termination = yield* Signals.termination
-  yield* Signals.ignored
+  if (wanted.loaded === undefined) yield* Signals.ignored
   const manager = yield* ServiceManager.make()
   const server = yield* SocksServer
-  yield* Print.listening(server.listening, protocols)
+  yield* Print.listening(server.listening, wanted.settings.protocols)
   yield* manager.ready
-  const signal = yield* termination
+  const signal = yield* wanted.loaded === undefined
+    ? termination
+    : Effect.raceFirst(termination, untilTold(wanted, read, manager))
   yield* Effect.logInfo("stopping: waiting for connections to end").pipe(Effect.annotateLogs({ signal }))
   yield* Effect.all([server.drain, manager.stopping], { concurrency: 2 })
   return yield* server.refused
@@ -35,6 +56,7 @@ const run = Effect.fnUntraced(function*({ protocols }: Settings.Settings) {
 
 // Who serves in one process pays for neither.
 const importSupervisor = Effect.promise(() => import("./Supervisor.ts"))
+const importReloading = Effect.promise(() => import("./Reloading.ts"))
 const importWorker = Effect.promise(() => import("./Worker.ts"))
 
 /** Why it can't serve. */
@@ -45,33 +67,23 @@ export const serve = Command.make(
   Flags.flags,
   // Untraced: a span that lasts as long as the proxy would only be in the way of whoever traces connections.
   Effect.fnUntraced(function*(input) {
-    const { isGiven, settings: given, sourceOf } = yield* Flags.effective(input)
     const worker = WorkerNumber.own()
     const inherited = worker === undefined ? yield* Effect.fromResult(InheritedSockets.take()) : undefined
-    const settings = inherited === undefined || isGiven("listen") ? given : { ...given, listen: inherited }
-    const listenSource = settings === given ? sourceOf("listen") : "LISTEN_FDS"
-    const twice = ListenFailure.twice(settings.listen, listenSource)
-    if (twice !== undefined) return yield* twice
-    const danger = ListenFailure.openProxy({
-      listen: settings.listen,
-      hasUsers: Proxy.hasUsers(settings),
-      meant: settings.openProxy,
-      source: listenSource
-    })
-    if (danger !== undefined) return yield* danger
-
+    const read = Wanted.read(input, inherited)
+    const wanted = yield* read
+    const { listenSource, settings, sourceOf } = wanted
     const several = settings.workers > 1
     const runUntilStopped = (): Effect.Effect<number, Failure, Scope.Scope> =>
       several
-        ? Effect.flatMap(importSupervisor, (Supervisor) => Supervisor.run(settings))
-        : Effect.provide(run(settings), Proxy.layer(settings))
+        ? Effect.flatMap(importSupervisor, (Supervisor) => Supervisor.run(wanted, read))
+        : Effect.provide(run(wanted, read), Proxy.layer(wanted))
     const serving = worker === undefined
       ? Effect.scoped(runUntilStopped()).pipe(
         // Once all has been closed, and logged.
         Effect.flatMap((refused) => Effect.annotateLogs(Effect.logInfo("stopped"), refused === 0 ? {} : { refused }))
       )
-      : Effect.scoped(Effect.flatMap(importWorker, (Worker) => Worker.run(settings)))
-    const unused = settings === given && inherited !== undefined
+      : Effect.scoped(Effect.flatMap(importWorker, (Worker) => Worker.run(wanted, read)))
+    const unused = listenSource !== "LISTEN_FDS" && inherited !== undefined
       ? Effect.logWarning("the sockets that systemd has opened are not used: other addresses are given")
       : Effect.void
     yield* Effect.andThen(unused, serving).pipe(

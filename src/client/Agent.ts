@@ -12,20 +12,20 @@ import * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import type { Duplex } from "node:stream"
-import { ConnectionStream } from "../transport/ConnectionStream.ts"
+import type * as Tls from "node:tls"
 import { Dialer } from "../transport/Dialer.ts"
 import { Resolver } from "../transport/Resolver.ts"
 import * as Chain from "./Chain.ts"
+import { PendingStream } from "./PendingStream.ts"
 
 /** What Node's agents take, `keepAlive` among it, and the limits of connecting through the proxies. */
 export type AgentOptions = Https.AgentOptions & Chain.Options
 
-type Callback = (error: Error | null, stream: Duplex) => void
-
-/** A request's options, as far as they say where it goes. */
+/** A request's options, as far as they say where it goes and how long it waits. */
 interface Target {
   readonly host?: string | null | undefined
   readonly port?: string | number | null | undefined
+  readonly timeout?: number | undefined
 }
 
 type Runtime = ManagedRuntime.ManagedRuntime<Layer.Success<typeof Chain.layer>, never>
@@ -35,31 +35,35 @@ const connector = (proxies: Chain.Proxies, options: Chain.Options) => {
   const chain = Result.getOrThrow(Chain.fromInput(proxies))
   let runtime: Runtime | undefined
 
-  const open = Effect.fnUntraced(function*({ host, port }: Target) {
+  const dial = Effect.fnUntraced(function*({ host, port }: Target) {
     const to = yield* Effect.fromResult(
       Host.hostPortFromInput({ host: host ?? "localhost", port: Number(port ?? 80) })
     )
     const way = Chain.make({ dialer: yield* Dialer, resolver: yield* Resolver }, chain, options)
-    const scope = yield* Scope.make()
-    const close = Scope.close(scope, Exit.void)
-    const { connection } = yield* Effect.onError(Scope.provide(way.dial(to), scope), () => close)
-    return new ConnectionStream(connection).once("close", () => Effect.runFork(close))
+    return (yield* way.dial(to)).connection
   })
 
   return {
-    open: (target: Target, use: (stream: Duplex) => void, fail: (error: Error) => void) => {
+    /** At once: an agent counts what it has been given, and a request that is aborted destroys it. */
+    open: (target: Target): PendingStream => {
       // Node's agents go on when they are used again after `destroy`.
       runtime ??= ManagedRuntime.make(Chain.layer)
-      runtime.runCallback(open(target), {
+      const scope = Scope.makeUnsafe()
+      const stream = new PendingStream()
+      const cancel = runtime.runCallback(Scope.provide(dial(target), scope), {
         onExit: (exit) => {
-          if (Exit.isSuccess(exit)) return use(exit.value)
+          if (Exit.isSuccess(exit)) return stream.open(exit.value)
           const { cause } = exit
-          fail(
-            Cause.hasInterruptsOnly(cause)
-              ? new Error("the agent was destroyed")
-              : Option.getOrElse(Cause.findErrorOption(cause), () => new Error("internal error", { cause }))
-          )
+          // Only with the stream, or the agent, which its owner has destroyed.
+          if (Cause.hasInterruptsOnly(cause)) return void stream.destroy()
+          const error = Option.getOrElse(Cause.findErrorOption(cause), () => new Error("internal error", { cause }))
+          // A request listens from the next tick on, and some failures are there at once.
+          setImmediate(() => stream.destroy(error))
         }
+      })
+      return stream.once("close", () => {
+        cancel()
+        Effect.runFork(Scope.close(scope, Exit.void))
       })
     },
     close: () => {
@@ -69,10 +73,6 @@ const connector = (proxies: Chain.Proxies, options: Chain.Options) => {
   }
 }
 
-/** Node's callback takes an error alone, which its type doesn't say. */
-const failWith = (callback: Callback | undefined) => (error: Error): void =>
-  (callback as ((error: Error) => void) | undefined)?.(error)
-
 class ProxyAgent extends Http.Agent {
   private readonly connector: ReturnType<typeof connector>
 
@@ -81,8 +81,8 @@ class ProxyAgent extends Http.Agent {
     this.connector = connector(proxies, options)
   }
 
-  override createConnection(target: Target, callback?: Callback): undefined {
-    this.connector.open(target, (stream) => callback?.(null, stream), failWith(callback))
+  override createConnection(target: Target): Duplex {
+    return this.connector.open(target).setTimeout(target.timeout ?? 0)
   }
 
   override destroy(): void {
@@ -99,17 +99,25 @@ class HttpsProxyAgent extends Https.Agent {
     this.connector = connector(proxies, options)
   }
 
-  override createConnection(target: Https.RequestOptions & Target, callback?: Callback): undefined {
-    this.connector.open(
-      target,
-      (stream) => {
-        // TLS with the target over what has been opened; it keeps the sessions too. Its own option, not in the types.
-        const options: object = { ...target, socket: stream }
-        const secured = super.createConnection(options)
-        if (secured !== null && secured !== undefined) callback?.(null, secured)
-      },
-      failWith(callback)
-    )
+  override createConnection(target: Https.RequestOptions & Target): Duplex {
+    const stream = this.connector.open(target)
+    // TLS with the target over what is being opened; it keeps the sessions too. Its own option, not in the types.
+    const options: object = { ...target, socket: stream }
+    // Node's own makes a TLS socket of it, which its types don't say.
+    const secured = super.createConnection(options) as Tls.TLSSocket
+    secured.setTimeout(target.timeout ?? 0)
+    // A reason that `node:tls` knows nothing of, and a handle that it can't let the process end with.
+    stream.once("error", (error) => secured.destroy(error))
+    secured.once("close", () => stream.destroy())
+    secured.ref = () => {
+      stream.ref()
+      return secured
+    }
+    secured.unref = () => {
+      stream.unref()
+      return secured
+    }
+    return secured
   }
 
   override destroy(): void {
@@ -119,8 +127,8 @@ class HttpsProxyAgent extends Https.Agent {
 }
 
 /**
- * For `node:http`. A request fails with the typed error of connecting (`ReplyError`, `ProxyUnreachable`, …), and this
- * throws a `ProxyUrlError` when the URL is none.
+ * For `node:http`. Its limits hold while it connects too, and a request can be aborted then. A request fails with the
+ * typed error of connecting (`ReplyError`, `ProxyUnreachable`, …), and this throws a `ProxyUrlError` when the URL is none.
  */
 export const agent = (proxies: Chain.Proxies, options: AgentOptions = {}): Http.Agent =>
   new ProxyAgent(proxies, options)

@@ -45,6 +45,12 @@ export interface Options {
   readonly tls?: TlsClient.Options | undefined
 }
 
+export const connectTimeout = (options: Options): Duration.Duration =>
+  Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds")
+
+export const answerTimeout = (options: Options): Duration.Duration =>
+  Duration.fromInputUnsafe(options.answerTimeout ?? "20 seconds")
+
 /** How the first proxy is dialled, and how names are looked up that are not sent to a proxy. */
 export interface Ways {
   readonly dialer: Dialer["Service"]
@@ -171,8 +177,7 @@ export const make = (ways: Ways, chain: Chain, options: Options = {}): Way => {
     negotiation: Negotiation.make(url)
   }))
   const last = Arr.lastNonEmpty(hops)
-  const connectTimeout = Duration.fromInputUnsafe(options.connectTimeout ?? "10 seconds")
-  const answerTimeout = Duration.fromInputUnsafe(options.answerTimeout ?? "20 seconds")
+  const limits = { connect: connectTimeout(options), answer: answerTimeout(options) }
 
   /** The target as a proxy is asked for it: by its name, or by an address where it does not look names up. */
   const requestFor = Effect.fnUntraced(function*(
@@ -226,7 +231,7 @@ export const make = (ways: Ways, chain: Chain, options: Options = {}): Way => {
     return yield* unreachable(last, "EUNKNOWN")
   }, (effect) =>
     Effect.timeoutOrElse(effect, {
-      duration: connectTimeout,
+      duration: limits.connect,
       orElse: () => Effect.fail(unreachable(last, "ETIMEDOUT"))
     }))
 
@@ -235,7 +240,7 @@ export const make = (ways: Ways, chain: Chain, options: Options = {}): Way => {
     const { address, talk } = yield* reach(request, from)
     const { bound, connection } = yield* told(last, ask(last, talk, request)).pipe(
       Effect.timeoutOrElse({
-        duration: answerTimeout,
+        duration: limits.answer,
         orElse: () => Effect.fail(new AnswerTimedOut({ proxy: last.name }))
       })
     )
@@ -278,7 +283,12 @@ export const fromInput = (proxies: Proxies): Result.Result<Chain, ProxyUrl.Proxy
   // `isArray` forgets about arrays that are read-only.
   const list: ReadonlyArray<ProxyUrl.ProxyUrl | string> = Array.isArray(proxies) ? proxies : [proxies]
   return Result.flatMap(
-    Result.all(list.map(ProxyUrl.fromInput)),
+    Result.all(list.map((proxy, at) =>
+      Result.mapError(ProxyUrl.fromInput(proxy), (error) =>
+        list.length === 1
+          ? error
+          : new ProxyUrl.ProxyUrlError({ message: `number ${at + 1} of ${list.length}: ${error.message}` }))
+    )),
     (chain) =>
       Arr.isReadonlyArrayNonEmpty(chain)
         ? Result.succeed(chain)

@@ -181,6 +181,20 @@ const socks4 = ({ credentials, name: proxy, protocol }: Proxy): Negotiation => {
 
 const basic = ({ password, user }: ProxyUrl.Credentials): string => Base64.encode(`${user}:${Redacted.value(password)}`)
 
+/** Bytes of all heads together, so that a proxy can't go on for ever without an answer. */
+const longestAnswer = HttpConnectReply.codec.maxLength * 2
+
+/** The final answer; those before it (1xx, RFC 9110 §15.2) are passed over, but 101, which nobody has asked for. */
+const httpAnswer = (proxy: string, bytes: Uint8Array, at: number): Step =>
+  read(proxy, HttpConnectReply.codec, bytes.subarray(at), ({ status }, size) => {
+    const taken = at + size
+    if (status >= 200 && status < 300) return { _tag: "Open", taken }
+    if (status >= 200 || status === 101) return fail(new StatusError({ proxy, status }))
+    return taken > longestAnswer
+      ? fail(new BadAnswer({ proxy, why: "no final answer" }))
+      : httpAnswer(proxy, bytes, taken)
+  })
+
 const http = ({ credentials, name: proxy }: Proxy): Negotiation => {
   const login = credentials === undefined ? "" : `Proxy-Authorization: Basic ${basic(credentials)}\r\n`
   return {
@@ -189,14 +203,7 @@ const http = ({ credentials, name: proxy }: Proxy): Negotiation => {
       return Result.succeed(Text.encode(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${login}\r\n`))
     },
     first: (request) => ({ bytes: request, stage: "answer" }),
-    next: (_stage, bytes) =>
-      read(
-        proxy,
-        HttpConnectReply.codec,
-        bytes,
-        ({ status }, taken) =>
-          status >= 200 && status < 300 ? { _tag: "Open", taken } : fail(new StatusError({ proxy, status }))
-      )
+    next: (_stage, bytes) => httpAnswer(proxy, bytes, 0)
   }
 }
 

@@ -80,7 +80,7 @@ export class ProxyUnreachable extends Data.TaggedError("ProxyUnreachable")<{
   }
 }
 
-/** The proxy took the request and has not answered in time: most likely the target is to blame. */
+/** The proxy took the request and has not answered in time: the target may be to blame, or the proxy. */
 export class AnswerTimedOut extends Data.TaggedError("AnswerTimedOut")<{ readonly proxy: string }> {
   override get message(): string {
     return `${this.proxy}: no answer to the request in time`
@@ -104,19 +104,38 @@ export type NegotiationError = ReplyError | StatusError | MethodRefused | LoginR
 export type ProxyError = NegotiationError | ProxyUnreachable | AnswerTimedOut | Unsendable
 
 /**
- * Whether it is the proxy's word on the request, which another proxy would hardly change, rather than a fault of the
- * proxy itself. A login that is refused is a fault: it is about us, not about the target.
+ * Whom a failure is about:
+ *
+ * - `destination`: the proxy's word on where it was to connect to, which another proxy would hardly change.
+ * - `request`: the proxy can't ask for such a destination, however sound it is: another proxy may.
+ * - `proxy`: the proxy itself. A login that is refused is a fault of its own: it is about us, not about the target.
+ * - `unknown`: it refuses without a reason, or says nothing. That may be a proxy that fails with everything, or the
+ *   destination: only what another proxy says of it can tell.
  */
-export const isAnswer = (error: ProxyError): boolean => {
+export type Subject = "destination" | "request" | "proxy" | "unknown"
+
+/**
+ * The statuses that are about the destination. 502 is among them: RFC 9110 §15.6.3 has it for what lies behind, and so
+ * do Sluice and others where SOCKS5 has 04 or 05. 503 is not: by §15.6.4 it is the proxy that is overloaded, though
+ * some say it of the destination.
+ */
+const destinationStatuses = new Set([403, 404, 502, 504])
+
+export const subjectOf = (error: ProxyError): Subject => {
   switch (error._tag) {
     case "ReplyError":
-    case "AnswerTimedOut":
-    case "Unsendable":
-      return true
+      if (error.protocol === "socks4") return "unknown"
+      if (error.code === Reply.addressTypeNotSupported) return "request"
+      return error.code >= Reply.notAllowed && error.code <= Reply.ttlExpired ? "destination" : "unknown"
     case "StatusError":
-      return error.status !== 407
+      if (error.status === 407) return "proxy"
+      return destinationStatuses.has(error.status) ? "destination" : "unknown"
+    case "AnswerTimedOut":
+      return "unknown"
+    case "Unsendable":
+      return "request"
     default:
-      return false
+      return "proxy"
   }
 }
 

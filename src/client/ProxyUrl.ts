@@ -60,6 +60,25 @@ const problemOf = (protocol: Protocol, user: string, password: string): string |
   }
 }
 
+/** What is wrong with the host and port of an URL, the scheme taken off, as far as it can be told. */
+const problemOfPlace = (rest: string, wanted: string): string | undefined => {
+  const [, authority = "", more = ""] = /^\/\/([^/?#]*)(.*)$/s.exec(rest) ?? []
+  if (!["", "/"].includes(more)) {
+    return `more than a host and a port; give ${wanted}, with %40, %2F, %3F and %23 for @, /, ? and #`
+  }
+  const place = authority.slice(authority.lastIndexOf("@") + 1)
+  const [, host = "", port = ""] = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/s.exec(place) ?? []
+  if (host.startsWith("[") && host.includes("%")) {
+    return "an IPv6 address with a zone (%), which no proxy's URL can have"
+  }
+  if (/[^\0-\x7f]/.test(host)) return "a host name that is not ASCII; write it as DNS has it, xn--..."
+  if (port.includes(":")) return "more than one colon in host and port; an IPv6 address goes into [brackets]"
+  if (port !== "" && !(/^\d+$/.test(port) && Number(port) > 0 && Number(port) < 65_536)) {
+    return "the port is not a number from 1 to 65535"
+  }
+  return undefined
+}
+
 /** A failure says what is wanted, and repeats nothing: a password may stand anywhere in what was given. */
 export const parse = (text: string, options: Options = {}): Result.Result<ProxyUrl, string> => {
   const wanted = (options.wanted ?? `PROTOCOL://HOST:PORT, PROTOCOL being one of ${protocols.join(", ")}`) +
@@ -68,6 +87,8 @@ export const parse = (text: string, options: Options = {}): Result.Result<ProxyU
   const [, scheme, rest = ""] = /^([a-z][a-z\d+.-]*):(.*)$/is.exec(text) ?? []
   const protocol = (options.protocols ?? protocols).find((one) => one === scheme?.toLowerCase())
   if (protocol === undefined) return refused
+  const misplaced = problemOfPlace(rest, wanted)
+  if (misplaced !== undefined) return Result.fail(misplaced)
   // Read as a scheme that `URL` does not know: it would drop the port 80 from one of `http`. Whatever is no URL throws.
   const url = Result.getOrUndefined(Result.try(() => new URL(`proxy:${rest}`)))
   if (url === undefined) return refused
@@ -76,10 +97,7 @@ export const parse = (text: string, options: Options = {}): Result.Result<ProxyU
     Host.hostFromString(url.hostname.replace(/^\[(.*)\]$/, "$1")),
     (host) => Host.hostPort(host, port)
   )
-  if (Result.isFailure(host) || port === 0) return refused
-  if (!["", "/"].includes(url.pathname) || url.search !== "" || url.hash !== "") {
-    return Result.fail(`more than a host and a port; give ${wanted}, with %40, %2F, %3F and %23 for @, /, ? and #`)
-  }
+  if (Result.isFailure(host)) return refused
   const decoded = Result.try(() => [url.username, url.password].map(decodeURIComponent))
   if (Result.isFailure(decoded)) return Result.fail("a % in the user name or password; write it %25")
   const [user = "", password = ""] = decoded.success

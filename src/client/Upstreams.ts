@@ -12,14 +12,14 @@ import type { ListenError } from "../transport/Transport.ts"
 import { type ProxyError, replyCode } from "./ProxyError.ts"
 import type { Receiver, UdpRelay } from "./UdpRelay.ts"
 
-/** No upstream got through. `error` is the last one's; `tried` is how many chains were asked. */
+/** No upstream got through. `error` is the one that tells the most; `tried` is how many chains were asked. */
 export class UpstreamError extends Data.TaggedError("UpstreamError")<{
   readonly error: ProxyError | ResolveError
   readonly tried: number
 }> {
   override get message(): string {
     return this.tried > 1
-      ? `upstream ${this.error.message} (last of ${this.tried} tried)`
+      ? `upstream ${this.error.message} (${this.tried} tried)`
       : `upstream ${this.error.message}`
   }
 
@@ -35,7 +35,7 @@ export interface UpstreamInfo {
   readonly proxies: ReadonlyArray<string>
   /** Connections that go through it. */
   readonly connections: number
-  /** Failures since it last worked. */
+  /** Failures of its own since it last worked, those among them of which only another chain's success was the proof. */
   readonly failures: number
   /** Whether it is out of the pool. */
   readonly ejected: boolean
@@ -46,8 +46,8 @@ export class Upstreams extends Context.Service<Upstreams, {
   /** Whether destinations may be names: every chain ends with a proxy that looks them up. */
   readonly resolvesNames: boolean
   /**
-   * Connects to a destination. A chain that fails by itself is no answer: the next one is tried. `address` is the
-   * first proxy's; the scope closes the connection.
+   * Connects to a destination. Where a chain fails, and doesn't say that it is for the destination, the next one is
+   * tried. `address` is the first proxy's; the scope closes the connection.
    */
   readonly dial: (destination: Host.HostPort, from?: From) => Effect.Effect<Dialed, UpstreamError, Scope.Scope>
   /**

@@ -1,7 +1,8 @@
 /** The README's table of flags. */
 import * as Settings from "./Settings.ts"
 
-const code = (text: string): string => `\`${text}\``
+// A bar ends a cell, even in code.
+const code = (text: string): string => `\`${text.replaceAll("|", "\\|")}\``
 
 const defaultOf = ({ default: value, kind, otherwise }: Settings.Setting): string => {
   if (kind === "switch") return "off"

@@ -137,7 +137,9 @@ export const Settings = Schema.Struct({
     metavar: "URL",
     secret: true,
     otherwise: "destinations are dialled from here",
-    description: "Go out through this proxy, PROTOCOL://[USER:PASSWORD@]HOST:PORT; several are a chain, in their order"
+    description:
+      "Go out through this proxy, PROTOCOL://[USER:PASSWORD@]HOST:PORT; several are a chain, in their order; " +
+      "a comma in a password is written %2C"
   }),
   egress: repeatable(Fields.EgressSource, {
     metavar: "ADDRESS|CIDR|INTERFACE",
@@ -225,9 +227,14 @@ export const decode = (texts: Readonly<Record<string, unknown>>): Effect.Effect<
   Effect.mapError(decodeSettings(texts), ({ issue }) => {
     const [first] = formatIssue(issue).issues
     // The formatter's path may hold segments that wrap their key.
-    const segment = first?.path?.[0]
+    const [key, at] = (first?.path ?? []).map((segment) => typeof segment === "object" ? segment.key : segment)
+    const message = first?.message ?? "invalid"
+    const given = typeof key === "string" ? texts[key] : undefined
+    // Of several secrets, the message itself can't repeat the one that is wrong.
+    const isOneOf = Array.isArray(given) && given.length > 1 &&
+      all.some(({ secret, ...one }) => one.key === key && secret)
     return new SettingsError({
-      key: typeof segment === "object" ? segment.key : segment,
-      message: first?.message ?? "invalid"
+      key,
+      message: isOneOf && typeof at === "number" ? `number ${at + 1} of ${given.length}: ${message}` : message
     })
   })

@@ -7,12 +7,11 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Host from "effect/net/Host"
 import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
-import * as Result from "effect/Result"
 import * as Interfaces from "../transport/Interfaces.ts"
 import { AccessDenied, AccessPolicy, type AccessRequest, type Verdict } from "./AccessPolicy.ts"
+import * as AddressWords from "./AddressWords.ts"
 
 export interface Options {
   /** Opens everything to everybody. */
@@ -56,98 +55,52 @@ export const internalNetworks: ReadonlyArray<readonly [network: IpNetwork.IpNetw
   ["5f00::/16", "segment routing"]
 ].map(([network = "", name = ""]) => [IpNetwork.fromStringUnsafe(network), name])
 
-/** An address as numbers, so that comparing it allocates nothing: `words` has 1 of 32 bits, or 4. */
-type Words = ReadonlyArray<number>
-
-interface Range {
-  readonly words: Words
-  readonly mask: Words
+interface Range extends AddressWords.Prefix {
   readonly rule: string
 }
 
-const ipv4Words = (address: NetAddress.Ipv4Address): Words => {
-  const [a, b, c, d] = NetAddress.ipv4ToOctets(address)
-  return [(a << 24) | (b << 16) | (c << 8) | d]
-}
-
-const wordsOf = (address: NetAddress.IpAddress): Words => {
-  const canonical = NetAddress.toCanonical(address)
-  if (NetAddress.isIpv4Address(canonical)) return ipv4Words(canonical)
-  const [a, b, c, d, e, f, g, h] = NetAddress.ipv6ToSegments(canonical)
-  return [(a << 16) | b, (c << 16) | d, (e << 16) | f, (g << 16) | h]
-}
-
-const maskOf = (length: number, prefixLength: number): Words =>
-  Array.from({ length }, (_, index) => {
-    const bits = Math.min(32, Math.max(0, prefixLength - 32 * index))
-    // A shift by 32 is a shift by 0.
-    return bits === 0 ? 0 : -1 << (32 - bits)
-  })
-
-const rangeOf = (network: IpNetwork.IpNetwork, rule: string): Range => {
-  const words = wordsOf(network.address)
-  // `::ffff:10.0.0.0/104` is 10.0.0.0/8. A shorter prefix than 96 has no mapped address as its first, so stays IPv6.
-  const skipped = NetAddress.width(network.address) - 32 * words.length
-  return { words, mask: maskOf(words.length, network.prefixLength - skipped), rule }
-}
-
-const contains = (range: Range, words: Words): boolean =>
-  range.words.length === words.length &&
-  words.every((word, index) => ((word ^ (range.words[index] ?? 0)) & (range.mask[index] ?? 0)) === 0)
+const rangeOf = (network: IpNetwork.IpNetwork, rule: string): Range => ({ ...AddressWords.fromNetwork(network), rule })
 
 const internal = internalNetworks.map(([network, name]) =>
   rangeOf(network, `internal network ${IpNetwork.format(network)} (${name})`)
 )
 
-const ipv4Loopback = wordsOf(NetAddress.ipv4Loopback)
-const ipv6Loopback = wordsOf(NetAddress.ipv6Loopback)
+const ipv4Loopback = AddressWords.fromIp(NetAddress.ipv4Loopback)
+const ipv6Loopback = AddressWords.fromIp(NetAddress.ipv6Loopback)
 
-const isIpv4Unicast = (word: number): boolean => word >>> 24 !== 0 && word >>> 29 !== 7
-
-/** The IPv4 addresses that an IPv6 address leads to. The mapped form is not among them: `wordsOf` has undone it. */
-const embedded = ([w0 = 0, w1 = 0, w2 = 0, w3 = 0]: Words): ReadonlyArray<number> => {
-  if (w0 === 0 && w1 === 0) {
-    // IPv4-compatible (RFC 4291 §2.5.5.1), all but `::1`; IPv4-translated (RFC 2765 §2.1).
-    return (w2 === 0 && w3 !== 1) || w2 >>> 0 === 0xffff0000 ? [w3] : []
-  }
-  if (w0 === 0x0064ff9b) {
-    // NAT64 (RFC 6052 §2.1).
-    if (w1 === 0 && w2 === 0) return [w3]
-    // NAT64 for local use (RFC 8215): the IPv4 address is in one of four places (RFC 6052 §2.2), and only the
-    // translator knows in which. All are judged; what no translator would send to is not how it reads them.
-    if (w1 >>> 16 === 1) {
-      const readings = [
-        w3,
-        ((w1 & 0xffff) << 16) | ((w2 >>> 8) & 0xffff),
-        ((w1 & 0xff) << 24) | (w2 & 0xffffff),
-        ((w2 & 0xffffff) << 8) | (w3 >>> 24)
-      ].filter(isIpv4Unicast)
-      return readings.length === 0 ? [w3] : readings
-    }
-    return []
-  }
-  // 6to4 (RFC 3056 §2).
-  if (w0 >>> 16 === 0x2002) return [(w0 << 16) | (w1 >>> 16)]
-  // Teredo: the server, and the client with its bits inverted (RFC 4380 §4).
-  if (w0 === 0x20010000) return [w1, ~w3]
-  return []
-}
+/** Whether an address is open anyway. */
+type IsOpen = (words: AddressWords.Words) => boolean
 
 /** The rule that refuses an address to a client from elsewhere. */
-const ruleAgainst = (words: Words, allow: ReadonlyArray<Range>, own: ReadonlyArray<Range>): string | undefined => {
-  const holds = (range: Range) => contains(range, words)
+const ruleAgainst = (words: AddressWords.Words, isOpen: IsOpen, own: ReadonlyArray<Range>): string | undefined => {
   // Connecting to "unspecified" reaches this host on Linux and the BSDs.
   if (words.every((word) => word === 0)) {
-    return ruleAgainst(words.length === 1 ? ipv4Loopback : ipv6Loopback, allow, own)
+    return ruleAgainst(words.length === 1 ? ipv4Loopback : ipv6Loopback, isOpen, own)
   }
-  if (allow.some(holds)) return undefined
+  if (isOpen(words)) return undefined
   if (words.length === 4) {
-    for (const word of embedded(words)) {
-      const rule = ruleAgainst([word], allow, own)
+    for (const word of AddressWords.embedded(words)) {
+      const rule = ruleAgainst([word], isOpen, own)
       if (rule !== undefined) return rule
     }
   }
+  const holds = (range: Range) => AddressWords.contains(range, words)
   return (internal.find(holds) ?? own.find(holds))?.rule
+}
+
+/**
+ * How long the prefix of a network has to be that means an address inside, and not just everything: such a network is
+ * part of one that counts as inside, or has none of those in it. `0.0.0.0/0` means no address in particular.
+ */
+export const meantFrom = (words: AddressWords.Words): number => {
+  let widest = Infinity
+  let bits = 0
+  for (const range of internal) {
+    const common = AddressWords.commonBits(range.words, words)
+    if (common >= range.bits) widest = Math.min(widest, range.bits)
+    else bits = Math.max(bits, common + 1)
+  }
+  return widest === Infinity ? bits : widest
 }
 
 const interfaceAddresses = Effect.sync(() => Interfaces.addresses())
@@ -158,23 +111,27 @@ const ownRange = (address: NetAddress.IpAddress): Range =>
     `own address ${NetAddress.formatIp(NetAddress.toCanonical(address))}`
   )
 
-/** The address inside a literal, with or without a zone (`fe80::1%eth0`); `undefined` for a name. */
-const literalOf = (host: Host.Host): NetAddress.IpAddress | undefined => {
-  if (typeof host !== "string") return host
-  const zone = host.indexOf("%")
-  return zone === -1 ? undefined : Result.getOrUndefined(NetAddress.ipFromString(host.slice(0, zone)))
-}
-
 /** A client whose address is unknown is taken for one from elsewhere. */
 const isLocal = (client: NetAddress.InetAddress | undefined): boolean =>
   client !== undefined && NetAddress.isLoopback(NetAddress.toCanonical(client.address))
 
-/** Makes the policy. Dies when this host's addresses can't be read at all, rather than judging without them. */
-export const make = Effect.fnUntraced(function*(options: Options = {}) {
-  if (options.allowPrivate === true) {
-    return AccessPolicy.of({ authorize: () => AccessPolicy.permit, authorizeAddress: () => AccessPolicy.permit })
-  }
-  const allow = (options.allow ?? []).map((network) => rangeOf(network, ""))
+/** What keeps clients out. */
+export interface Guard {
+  /** The rule that refuses an address to a client; `isOpen` opens more than the options do. */
+  readonly against: (
+    client: NetAddress.InetAddress | undefined,
+    address: NetAddress.IpAddress,
+    isOpen?: IsOpen
+  ) => Effect.Effect<string | undefined>
+}
+
+const unguarded: Guard = { against: () => Effect.undefined }
+
+/** Dies when this host's addresses can't be read at all, rather than judging without them. */
+export const guard = Effect.fnUntraced(function*(options: Options = {}): Effect.fn.Return<Guard> {
+  if (options.allowPrivate === true) return unguarded
+  const allow = (options.allow ?? []).map(AddressWords.fromNetwork)
+  const isAllowed: IsOpen = (words) => allow.some((range) => AddressWords.contains(range, words))
   const readOwn = Effect.map(options.ownAddresses ?? interfaceAddresses, (addresses) => addresses.map(ownRange))
   let known = yield* readOwn
   const own = yield* readOwn.pipe(
@@ -183,21 +140,33 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     Effect.catchDefect(() => Effect.succeed(known)),
     Effect.cachedWithTTL("5 seconds")
   )
+  return {
+    against: (client, address, isOpen) =>
+      isLocal(client)
+        ? Effect.undefined
+        : Effect.map(own, (ranges) =>
+          ruleAgainst(
+            AddressWords.fromIp(address),
+            isOpen === undefined ? isAllowed : (words) => isAllowed(words) || isOpen(words),
+            ranges
+          ))
+  }
+})
 
+/** Makes the policy; see `guard`. */
+export const make = Effect.fnUntraced(function*(options: Options = {}) {
+  const { against } = yield* guard(options)
   const authorizeAddress = (
-    request: AccessRequest,
+    { client }: AccessRequest,
     address: NetAddress.IpAddress
   ): Effect.Effect<Verdict, AccessDenied> =>
-    isLocal(request.client)
-      ? AccessPolicy.permit
-      : Effect.flatMap(own, (ranges) => {
-        const rule = ruleAgainst(wordsOf(address), allow, ranges)
-        return rule === undefined ? AccessPolicy.permit : Effect.fail(new AccessDenied({ rule }))
-      })
-
+    Effect.flatMap(
+      against(client, address),
+      (rule) => rule === undefined ? AccessPolicy.permit : Effect.fail(new AccessDenied({ rule }))
+    )
   return AccessPolicy.of({
     authorize: (request) => {
-      const literal = literalOf(request.destination.host)
+      const literal = AddressWords.literalOf(request.destination.host)
       return literal === undefined ? AccessPolicy.permit : authorizeAddress(request, literal)
     },
     authorizeAddress

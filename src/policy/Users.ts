@@ -1,31 +1,42 @@
 /**
- * The `Authenticator` that ships: users from flags and from a users file.
+ * The `Authenticator` that ships: users from flags, from the configuration and from a users file.
  *
  * How long a refusal takes tells nothing about which part was wrong, whether
  * the name exists, or where it is configured.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto"
 import { AuthenticationFailed, Authenticator, type Credentials, type Identity } from "./Authenticator.ts"
+import * as ClientNetwork from "./ClientNetwork.ts"
+import * as Expiry from "./Expiry.ts"
 import * as PasswordHash from "./PasswordHash.ts"
 import * as UsersFile from "./UsersFile.ts"
+import * as UserSources from "./UserSources.ts"
+import { type Password, type StoredUser, UserStore, type UserStoreError } from "./UserStore.ts"
+import * as VerifiedLogins from "./VerifiedLogins.ts"
 
 /** A user with a plain password, as `--user NAME:PASSWORD` gives it. */
-export interface User {
-  readonly name: string
-  readonly password: Redacted.Redacted<string>
-}
+export type User = UserSources.User
 
-export interface Options {
-  /** Of two with the same name, the last counts. */
-  readonly users: ReadonlyArray<User>
-  /** The path of a users file. */
-  readonly file?: string
+/** How logins are judged, wherever the users are. */
+export interface LoginOptions {
   /** Whether a client may add a tag for its session to its name: `name+tag`. No user's name has a plus then. */
   readonly sessions?: boolean
+  /** How verified logins are remembered. */
+  readonly remember?: VerifiedLogins.Options
+  /** Who is asked about names that are no user's. */
+  readonly otherwise?: Authenticator["Service"]
+}
+
+export interface Options extends UserSources.Options, LoginOptions {
+  /** Of two with the same name, the last counts. */
+  readonly users: ReadonlyArray<User>
 }
 
 /** What the work of a login consists of. Tests count it. */
@@ -35,7 +46,8 @@ export interface Checks {
   readonly verify: typeof PasswordHash.verify
 }
 
-type Check = (credentials: Credentials) => Effect.Effect<boolean>
+/** Whether a client is who it says it is; `username` is the name alone. */
+type Login = (credentials: Credentials) => Effect.Effect<Identity, AuthenticationFailed>
 
 /** Gives texts of all lengths the same size, under a key that nobody outside this process can know. */
 const makeDigest = (): (text: string) => Buffer => {
@@ -44,66 +56,154 @@ const makeDigest = (): (text: string) => Buffer => {
 }
 
 /** Looks at every user, at both the name and the password, whatever it has found already. */
-const checkPlain = (users: ReadonlyArray<User>, equal: Checks["equal"]): Check => {
+const loginPlain = (users: ReadonlyArray<User>, equal: Checks["equal"], otherwise: Login | undefined): Login => {
   const digest = makeDigest()
-  const entries = users.map(({ name, password }) => ({
+  const entries = [...new Map(users.map((user) => [user.name, user])).values()].map(({ name, password }) => ({
     name: digest(name),
     password: digest(Redacted.value(password))
   }))
-  return ({ password, username }) =>
-    Effect.sync(() => {
+  return (credentials) =>
+    Effect.suspend(() => {
+      const { password, username } = credentials
       const givenName = digest(username)
       const givenPassword = digest(Redacted.value(password))
+      let named = 0
       let matches = 0
       for (const entry of entries) {
-        matches |= Number(equal(entry.name, givenName)) & Number(equal(entry.password, givenPassword))
+        const same = Number(equal(entry.name, givenName))
+        named |= same
+        matches |= same & Number(equal(entry.password, givenPassword))
       }
-      return matches === 1
+      if (matches === 1) return Effect.succeed({ name: username })
+      return named === 0 && otherwise !== undefined
+        ? otherwise(credentials)
+        : Effect.fail(new AuthenticationFailed({ username }))
     })
 }
+
+/** Whose turn it is to have a password verified. */
+const turnOf = (client: NetAddress.InetAddress | undefined): string =>
+  client === undefined ? "" : ClientNetwork.of(client.address)
+
+/** Why somebody who has given the right password may not log in all the same. */
+const objection = (
+  user: StoredUser,
+  password: Password,
+  client: NetAddress.InetAddress | undefined,
+  now: number
+): string | undefined => {
+  const over = (expiry: Expiry.Expiry | undefined): expiry is Expiry.Expiry => expiry !== undefined && now >= expiry
+  if (over(user.expires)) return `the user expired at ${Expiry.format(user.expires)}`
+  if (over(password.expires)) {
+    const which = password.label === undefined ? "the password" : `the password ${JSON.stringify(password.label)}`
+    return `${which} expired at ${Expiry.format(password.expires)}`
+  }
+  if (user.from === undefined) return undefined
+  if (client === undefined) return "the user may log in from some networks only, and the client's address is unknown"
+  return ClientNetwork.isAmong(user.from, client.address)
+    ? undefined
+    : `the user may not log in from ${NetAddress.formatIp(NetAddress.toCanonical(client.address))}`
+}
+
+const identityOf = ({ egress, groups, limits, name }: StoredUser): Identity => ({
+  name,
+  ...groups !== undefined && { groups },
+  ...egress !== undefined && { egress },
+  ...limits !== undefined && { limits }
+})
 
 /**
- * Verifies one hash for each login. For an unknown name it is the hash of some user, always the same one for that
- * name, and the outcome is void: so unknown names cost what known ones do, even where hashes differ in their cost.
+ * Verifies the hashes of one user for each login. For an unknown name they are those of some user, always the same one
+ * for that name, and the outcome is void: so unknown names cost what known ones do, even where hashes differ in their
+ * cost. Who may not log in for another reason than the password learns no sooner of it.
  */
-const checkHashed = (
-  users: ReadonlyArray<{ readonly name: string; readonly hash: Redacted.Redacted<string> }>,
-  verify: Checks["verify"]
-): Check => {
-  const digest = makeDigest()
-  const known = new Map(users.map((user) => [digest(user.name).toString("hex"), user]))
-  return ({ password, username }) =>
-    Effect.suspend(() => {
-      const name = digest(username)
-      const user = known.get(name.toString("hex"))
-      const checked = user ?? users[name.readUInt32BE(0) % users.length]
-      return checked === undefined
-        ? Effect.succeed(false)
-        : Effect.map(verify(Redacted.value(checked.hash), password), (verified) => verified && user !== undefined)
+const loginHashed = (
+  store: UserStore["Service"],
+  verify: Checks["verify"],
+  verified: VerifiedLogins.VerifiedLogins<number>,
+  otherwise: Login | undefined
+): Login => {
+  const verifyWith = ({ client, password }: Credentials) => {
+    const turn = turnOf(client)
+    return ({ hash }: Password) => verify(Redacted.value(hash), password, turn)
+  }
+
+  /** Which of some passwords a client's is. All are tried up to it, and so are those that have expired. */
+  const matching = Effect.fnUntraced(function*(passwords: ReadonlyArray<Password>, credentials: Credentials) {
+    const verifyHash = verifyWith(credentials)
+    for (const [index, password] of passwords.entries()) {
+      if (yield* verifyHash(password)) return { value: index }
+    }
+    return undefined
+  })
+
+  const unknown = Effect.fnUntraced(function*(credentials: Credentials) {
+    const { username } = credentials
+    if (otherwise !== undefined) return yield* otherwise(credentials)
+    const decoy = yield* store.decoy(username)
+    // Shared as a user's is, and never remembered.
+    yield* verified.find(keyOf(credentials, decoy), Effect.as(matching(decoy?.passwords ?? [], credentials), undefined))
+    return yield* new AuthenticationFailed({ username })
+  })
+
+  const keyOf = ({ password, username }: Credentials, user: StoredUser | undefined) =>
+    verified.keyOf([
+      username,
+      Redacted.value(password),
+      ...user?.passwords.map(({ hash }) => Redacted.value(hash)) ?? []
+    ])
+
+  /** With the same work as for a wrong password: that of `tried` hashes has been done. */
+  const refuse = Effect.fnUntraced(function*(user: StoredUser, credentials: Credentials, why: string, tried: number) {
+    yield* Effect.forEach(user.passwords.slice(tried), verifyWith(credentials), { discard: true })
+    return yield* new AuthenticationFailed({ username: credentials.username, why })
+  })
+
+  const unremembered = Effect.fnUntraced(function*(user: StoredUser, credentials: Credentials, key: string) {
+    const index = yield* verified.find(key, matching(user.passwords, credentials))
+    const password = index === undefined ? undefined : user.passwords[index]
+    if (index === undefined || password === undefined) {
+      return yield* new AuthenticationFailed({ username: credentials.username })
+    }
+    const why = objection(user, password, credentials.client, yield* Clock.currentTimeMillis)
+    return why === undefined ? identityOf(user) : yield* refuse(user, credentials, why, index + 1)
+  })
+
+  const login = (credentials: Credentials) =>
+    Effect.flatMap(store.find(credentials.username), (user) => {
+      if (user === undefined) return unknown(credentials)
+      const key = keyOf(credentials, user)
+      // Most logins are remembered: these cost a few microseconds.
+      return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const password = user.passwords[verified.recall(key, now) ?? -1]
+        if (password === undefined) return unremembered(user, credentials, key)
+        const why = objection(user, password, credentials.client, now)
+        return why === undefined ? Effect.succeed(identityOf(user)) : refuse(user, credentials, why, 0)
+      })
     })
+
+  return (credentials) => {
+    const unable = (error: PasswordHash.TooManyLogins | UserStoreError) =>
+      Effect.fail(new AuthenticationFailed({ username: credentials.username, why: error.message, blameless: true }))
+    return Effect.catchTags(login(credentials), { TooManyLogins: unable, UserStoreError: unable })
+  }
 }
 
-const hashUser = ({ name, password }: User) =>
-  Effect.map(PasswordHash.hash(password), (hash) => ({ name, hash: Redacted.make(hash) }))
-
-/** Both kinds of users together: the plain passwords are hashed too, so that all logins go one way. */
-const readAll = Effect.fnUntraced(function*(users: ReadonlyArray<User>, path: string) {
-  const entries = yield* UsersFile.read(path)
-  const twice = entries.find(({ name }) => users.some((user) => user.name === name))
-  if (twice !== undefined) {
-    return yield* new UsersFile.UsersFileError({
-      path,
-      line: twice.line,
-      field: "name",
-      problem: `name ${JSON.stringify(twice.name)} is taken by --user`,
-      fix: "remove one of them"
-    })
-  }
-  if (entries.length === 0 && users.length === 0) {
-    yield* Effect.logWarning("no user can log in: the users file has none").pipe(Effect.annotateLogs({ path }))
-  }
-  return [...entries, ...yield* Effect.forEach(users, hashUser, { concurrency: "unbounded" })]
-})
+/** Who a user is by now; nobody once removed or expired. Those whom others have let in are theirs to judge. */
+const recheckStored = (
+  store: UserStore["Service"],
+  mayBeOther: boolean,
+  identity: Identity
+): Effect.Effect<Identity | undefined> =>
+  store.find(identity.name).pipe(
+    Effect.zip(Clock.currentTimeMillis),
+    Effect.map(([user, now]): Identity | undefined => {
+      if (user === undefined) return mayBeOther ? identity : undefined
+      if (user.expires !== undefined && now >= user.expires) return undefined
+      return { ...identityOf(user), session: identity.session, pool: identity.pool }
+    }),
+    Effect.catchTag("UserStoreError", () => Effect.succeed(identity))
+  )
 
 /** `name+tag`; a tag of nothing is none. */
 const withSession = (username: string): Identity => {
@@ -115,31 +215,65 @@ const withSession = (username: string): Identity => {
 
 const noPassword = Redacted.make("")
 
-/** Makes the authenticator. Logging in is always required: without any user nobody gets in. */
-export const make = Effect.fnUntraced(function*(options: Options, checks: Partial<Checks> = {}) {
-  const { equal = timingSafeEqual, verify = PasswordHash.verify } = checks
-  const { sessions = false } = options
-  const users = [...new Map(options.users.map((user) => [user.name, user])).values()]
-  const check = options.file === undefined
-    ? checkPlain(users, equal)
-    : checkHashed(yield* readAll(users, options.file), verify)
+/** What has become of a user who was let in. */
+type Recheck = (identity: Identity) => Effect.Effect<Identity | undefined>
+
+const fromLogin = (login: Login, sessions: boolean, recheck: Recheck): Authenticator["Service"] => {
   const authenticate = (credentials: Credentials) => {
-    const identity = sessions ? withSession(credentials.username) : { name: credentials.username }
-    return Effect.flatMap(
-      check({ ...credentials, username: identity.name }),
-      (passed) =>
-        passed ? Effect.succeed(identity) : Effect.fail(new AuthenticationFailed({ username: credentials.username }))
+    if (!sessions) return login(credentials)
+    const { username } = credentials
+    const { name, session } = withSession(username)
+    return login({ ...credentials, username: name }).pipe(
+      Effect.map((identity) => session === undefined ? identity : { ...identity, session }),
+      Effect.mapError(({ blameless, why }) => new AuthenticationFailed({ username, why, blameless }))
     )
   }
   return Authenticator.of({
     required: true,
     authenticate,
     // A login with the empty password, so that it can do no more than one.
-    identify: (username, client) => authenticate({ username, password: noPassword, client })
+    identify: (username, client) => authenticate({ username, password: noPassword, client }),
+    recheck
   })
-})
+}
 
-/** Users from flags, a users file, or both. The file is read once, when the layer is built. */
+/** The authenticator of users who are in a store. Logging in is always required: without any user nobody gets in. */
+export const fromStore = (
+  store: UserStore["Service"],
+  options: LoginOptions = {},
+  { verify = PasswordHash.verify }: Partial<Checks> = {}
+): Authenticator["Service"] => {
+  const { otherwise, remember, sessions = false } = options
+  const login = loginHashed(store, verify, VerifiedLogins.make(remember), otherwise?.authenticate)
+  return fromLogin(login, sessions, (identity) => recheckStored(store, otherwise !== undefined, identity))
+}
+
+/** The same as a layer. */
+export const layerFromStore = (options?: LoginOptions): Layer.Layer<Authenticator, never, UserStore> =>
+  Layer.effect(Authenticator, Effect.map(UserStore, (store) => fromStore(store, options)))
+
+/** Makes the authenticator, and its store where there is more than plain passwords. */
+export const make: (
+  options: Options,
+  checks?: Partial<Checks>
+) => Effect.Effect<Authenticator["Service"], UsersFile.UsersFileError, Scope.Scope> = Effect.fnUntraced(
+  function*(options: Options, checks: Partial<Checks> = {}) {
+    const { file, list = [], otherwise, sessions = false, users } = options
+    if (file === undefined && list.length === 0) {
+      const { equal = timingSafeEqual } = checks
+      const isKnown = (identity: Identity) =>
+        otherwise !== undefined || users.some(({ name }) => name === identity.name)
+      return fromLogin(
+        loginPlain(users, equal, otherwise?.authenticate),
+        sessions,
+        (identity) => Effect.succeed(isKnown(identity) ? identity : undefined)
+      )
+    }
+    return fromStore((yield* UserSources.make(options)).store, options, checks)
+  }
+)
+
+/** Users from flags, the configuration, a users file, or all of them. The file is read again when it changes. */
 export const layer = (options: Options): Layer.Layer<Authenticator, UsersFile.UsersFileError> =>
   Layer.effect(Authenticator, make(options))
 

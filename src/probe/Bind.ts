@@ -1,23 +1,37 @@
-/** BIND (RFC 1928 §4): a connection to the proxy that comes out here. */
+/** BIND (RFC 1928 §4, and SOCKS4): a connection to the proxy that comes out here. */
 import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Address from "../protocol/Address.ts"
-import * as Reply from "../protocol/Reply.ts"
 import * as Request from "../protocol/Request.ts"
+import * as Socks4Request from "../protocol/Socks4Request.ts"
 import * as Bound from "./Bound.ts"
 import * as Check from "./Check.ts"
+import * as Command from "./Command.ts"
 import { fail, ok, warn } from "./Finding.ts"
 import { Talk } from "./Talk.ts"
 import { describe } from "./Trouble.ts"
 
 export const name = "BIND"
 
-const { bind: command } = Request
+const advice = "no active FTP through it; hardly anything else asks for it"
 
 const [there, back] = ["there", "back"].map((word) => new TextEncoder().encode(word))
 
-const reply = (code: number): string => `reply 0${code} (${Reply.describe(code)})`
+/** Asks for a peer from that address; SOCKS4 has none but of IPv4. */
+const ask = (
+  { proxy: { family, url }, timeout }: Omit<Check.Probing, "ground">,
+  talk: Talk,
+  expected: Address.Address
+) => {
+  if (family === "socks5") return Command.ask5(talk, timeout, Request.bind, expected)
+  const address = expected._tag === "Ipv4"
+    ? expected
+    : { _tag: "Ipv4", ip: NetAddress.ipv4Unspecified, port: 0 } as const
+  const userId = url.credentials?.user ?? ""
+  const request = Socks4Request.Socks4Request.make({ command: Socks4Request.bind, address, userId })
+  return Command.ask(talk, timeout, Command.socks4, Socks4Request.codec.encode(request))
+}
 
 export const check = ({ proxy, timeout }: Check.Probing) =>
   Check.run(
@@ -30,12 +44,9 @@ export const check = ({ proxy, timeout }: Check.Probing) =>
       const expected = local === undefined
         ? Address.unspecified
         : Address.fromInetAddress(NetAddress.inetAddressUnsafe(local, 0))
-      yield* talk.say(Request.codec.encode(Request.Request.make({ command, address: expected })))
-      const first = yield* talk.read(Reply.codec)
-      if (first.code !== Reply.succeeded) {
-        return warn(`not served: ${reply(first.code)}`, "no active FTP through it; hardly anything else asks for it")
-      }
-      const bound = Bound.usable(first.address, proxy)
+      const first = yield* ask({ proxy, timeout }, talk, expected)
+      if (Result.isFailure(first)) return warn(first.failure, advice)
+      const bound = Bound.usable(first.success, proxy)
       if (Result.isFailure(bound)) return fail(bound.failure, "tell the proxy the address at which peers reach it")
       const { address, remark } = bound.success
       const at = NetAddress.formatInet(address)
@@ -48,8 +59,8 @@ export const check = ({ proxy, timeout }: Check.Probing) =>
       }
       const outside = new Talk(peer.success, "peer")
       return yield* Effect.gen(function*() {
-        const second = yield* talk.read(Reply.codec)
-        if (second.code !== Reply.succeeded) return fail(`the second reply is ${reply(second.code)}`)
+        const second = yield* Command.answer(talk, proxy.family === "socks4" ? Command.socks4 : Command.socks5)
+        if (Result.isFailure(second)) return fail(`the second reply is ${second.failure}`)
         for (const [from, to, word] of [[outside, talk, there], [talk, outside, back]] as const) {
           if (word === undefined) continue
           yield* from.say(word)

@@ -10,11 +10,9 @@ import * as Check from "./Check.ts"
 import { fail, type Found, ok, skipped, warn } from "./Finding.ts"
 import * as Ground from "./Ground.ts"
 import type { Proxy } from "./Proxy.ts"
-import { describe } from "./Trouble.ts"
+import { describe, reply } from "./Trouble.ts"
 
 export const names = ["closed port", "unknown name", "unknown command", "unknown address type"] as const
-
-const shown = (code: number): string => `reply 0${code} (${Reply.describe(code)})`
 
 const wrongAdvice = "clients can't tell why it failed"
 
@@ -25,7 +23,7 @@ const refused = (error: ProxyError, wanted: number): Found => {
     case "ReplyError":
       return error.protocol === "socks4" || error.code === wanted
         ? ok(detail)
-        : warn(`${detail} instead of ${shown(wanted)}`, wrongAdvice)
+        : warn(`${detail} instead of ${reply(wanted)}`, wrongAdvice)
     case "StatusError":
       return error.status >= 500 || error.status === 404
         ? ok(detail)

@@ -34,6 +34,11 @@ const nobody = (why: string): Ground["hosts"] => ({ IPv4: missing(why), IPv6: mi
 /** RFC 6761 §6.4: it never exists. */
 export const nowhere = Host.hostPortUnsafe(Host.domainNameFromStringUnsafe("sluice-probe.invalid"), 80)
 
+export const localhost = Host.domainNameFromStringUnsafe("localhost")
+
+/** RFC 6761 §6.3: it is nobody's business to look it up. */
+export const isLocal = (host: Host.Host): boolean => /(?:^|\.)localhost\.?$/i.test(Host.formatHost(host))
+
 const kindOf = (host: Host.Host): Kind =>
   NetAddress.isIpv4Address(host) ? "IPv4" : NetAddress.isIpv6Address(host) ? "IPv6" : "name"
 
@@ -47,7 +52,7 @@ const own = (targets: Targets.Targets, local: boolean): Ground => {
   const { addresses } = targets
   const hosts = nobody("this machine has no such address that the proxy could reach")
   const name = local
-    ? Host.domainNameFromStringUnsafe("localhost")
+    ? localhost
     : missing("no name of this machine is known; give one with --target")
   return {
     targets,

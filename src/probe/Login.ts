@@ -13,7 +13,7 @@ import * as MethodSelection from "../protocol/MethodSelection.ts"
 import * as PasswordReply from "../protocol/PasswordReply.ts"
 import * as PasswordRequest from "../protocol/PasswordRequest.ts"
 import * as Check from "./Check.ts"
-import { fail, type Finding, type Found, ok, warn } from "./Finding.ts"
+import { fail, type Finding, type Found, ok, skipped, warn } from "./Finding.ts"
 import type { Proxy } from "./Proxy.ts"
 import { describe } from "./Trouble.ts"
 
@@ -25,23 +25,30 @@ const offers = [
   [gssapi, "GSSAPI"]
 ] as const
 
-/** A connection on which one method was offered, and whether the proxy takes it. */
+/** Methods that are taken though another was offered, as small proxies do that do not look at the offer. */
+const known: ReadonlySet<number> = new Set([MethodSelection.noAuthentication, MethodSelection.usernamePassword])
+
+/** A connection on which one method was offered, and the one that the proxy takes instead, if any. */
 const offer = Effect.fnUntraced(function*(proxy: Proxy, method: number) {
   const talk = yield* proxy.open
   yield* talk.say(Greeting.codec.encode(Greeting.Greeting.make({ methods: [method] })))
   const selected = (yield* talk.read(MethodSelection.codec)).method
-  if (selected !== method && selected !== MethodSelection.noneAcceptable) {
+  if (selected !== method && selected !== MethodSelection.noneAcceptable && !known.has(selected)) {
     return yield* new BadAnswer({ proxy: talk.proxy, why: `takes method ${selected}, which was not offered` })
   }
-  return { talk, taken: selected === method }
+  return { talk, selected: selected === MethodSelection.noneAcceptable ? undefined : selected }
 })
 
-/** Breaking off, or silence, is how some refuse a method. */
-const takes = (proxy: Proxy, method: number, limit: Duration.Duration): Effect.Effect<boolean, ProxyError> =>
+/** What is taken where one is offered. Breaking off, or silence, is how some refuse a method. */
+const taking = (
+  proxy: Proxy,
+  method: number,
+  limit: Duration.Duration
+): Effect.Effect<number | undefined, ProxyError> =>
   Effect.scoped(offer(proxy, method)).pipe(
-    Effect.map(({ taken }) => taken),
-    Effect.catchTag("ProxyUnreachable", () => Effect.succeed(false)),
-    Effect.timeoutOrElse({ duration: limit, orElse: () => Effect.succeed(false) })
+    Effect.map(({ selected }) => selected),
+    Effect.catchTag("ProxyUnreachable", () => Effect.succeed(undefined)),
+    Effect.timeoutOrElse({ duration: limit, orElse: () => Effect.succeed(undefined) })
   )
 
 const wrongPort = "does it speak SOCKS5 on this port?"
@@ -55,34 +62,49 @@ export const methods = ({ proxy, timeout }: Omit<Check.Probing, "ground">): Effe
     timeout,
     Effect.gen(function*() {
       const limit = Duration.times(timeout, 0.8)
-      const taken = yield* Effect.filter(offers, ([method]) => takes(proxy, method, limit), { concurrency: 3 })
-      const detail = taken.map(([, name]) => name).join("; ")
-      const has = (wanted: number) => taken.some(([method]) => method === wanted)
+      const answers = yield* Effect.forEach(
+        offers,
+        ([method]) => Effect.map(taking(proxy, method, limit), (selected) => ({ method, selected })),
+        { concurrency: 3 }
+      )
+      const has = (wanted: number) => answers.some(({ method, selected }) => method === wanted && selected === wanted)
+      const taken = offers.filter(([method]) => has(method))
+      const blind = answers.some(({ method, selected }) => selected !== undefined && selected !== method)
+      const detail = taken.map(([, name]) => name).join("; ") + (blind ? "; takes it whatever is offered" : "")
       if (taken.length === 0) return fail("takes none that is known, or does not answer", wrongPort)
       const { noAuthentication, usernamePassword } = MethodSelection
       if (!has(noAuthentication) && !has(usernamePassword)) return fail(detail, "few clients know that")
       if (!has(noAuthentication) && proxy.url.credentials === undefined) {
         return fail(`asks for a login: ${detail}`, loginAdvice)
       }
-      return has(noAuthentication) && !NetAddress.isLoopback(proxy.address.address)
-        ? warn(detail, "serves whoever reaches it: see that only those do who should")
-        : ok(detail)
+      if (has(noAuthentication) && !NetAddress.isLoopback(proxy.address.address)) {
+        return warn(detail, "serves whoever reaches it: see that only those do who should")
+      }
+      return blind ? warn(detail, "clients that don't offer that break off") : ok(detail)
     }).pipe(Effect.catchTag("BadAnswer", (error) => Effect.succeed(fail(describe(error), wrongPort))))
   )
+
+/** What becomes of one who wants in; `unasked`: in, but the login was never asked for. */
+type Outcome = "in" | "out" | "unasked"
 
 type Attempt = (
   proxy: Proxy,
   credentials: ProxyUrl.Credentials | undefined,
   destination: Host.HostPort
-) => Effect.Effect<boolean, ProxyError, Scope.Scope>
+) => Effect.Effect<Outcome, ProxyError, Scope.Scope>
 
-const bySocks5: Attempt = Effect.fnUntraced(function*(proxy, credentials) {
+const bySocks5: Attempt = Effect.fnUntraced(function*(
+  proxy,
+  credentials
+): Effect.fn.Return<Outcome, ProxyError, Scope.Scope> {
   const { noAuthentication, usernamePassword } = MethodSelection
-  const { taken, talk } = yield* offer(proxy, credentials === undefined ? noAuthentication : usernamePassword)
-  if (!taken || credentials === undefined) return taken
+  const { selected, talk } = yield* offer(proxy, credentials === undefined ? noAuthentication : usernamePassword)
+  if (credentials === undefined) return selected === noAuthentication ? "in" : "out"
+  if (selected === undefined) return "out"
+  if (selected !== usernamePassword) return "unasked"
   const request = { username: credentials.user, password: credentials.password }
   yield* talk.say(PasswordRequest.codec.encode(PasswordRequest.PasswordRequest.make(request)))
-  return (yield* talk.read(PasswordReply.codec)).status === PasswordReply.success
+  return (yield* talk.read(PasswordReply.codec)).status === PasswordReply.success ? "in" : "out"
 })
 
 /** Whatever else it says of the destination, 407 is the only word on the login. */
@@ -92,8 +114,8 @@ const byHttp: Attempt = Effect.fnUntraced(function*(proxy, credentials, destinat
   const request = yield* Effect.fromResult(negotiation.request(destination))
   const talk = yield* proxy.open
   return yield* talk.ask(negotiation, request).pipe(
-    Effect.as(true),
-    Effect.catchTag("StatusError", ({ status }) => Effect.succeed(status !== 407))
+    Effect.map((): Outcome => "in"),
+    Effect.catchTag("StatusError", ({ status }) => Effect.succeed<Outcome>(status === 407 ? "out" : "in"))
   )
 })
 
@@ -111,7 +133,7 @@ export const logins = Effect.fnUntraced(function*(
   const check = (
     name: typeof names[number],
     given: ProxyUrl.Credentials | undefined,
-    judge: (isIn: boolean) => Found
+    judge: (outcome: Outcome) => Found
   ) =>
     Check.run(
       name,
@@ -127,7 +149,12 @@ export const logins = Effect.fnUntraced(function*(
   const right = yield* check(
     login,
     credentials,
-    (isIn) => isIn ? ok("accepted") : fail("refused", "check the user name and the password")
+    (outcome) =>
+      outcome === "in"
+        ? ok("accepted")
+        : outcome === "out"
+        ? fail("refused", "check the user name and the password")
+        : warn("not asked for", "anybody gets in without a login: is that meant?")
   )
   if (right.verdict === "fail") return [right, ...Check.skip("the login does not work", [wrong, none])]
   const other = Redacted.make(Redacted.value(credentials.password) === "wrong" ? "Wrong" : "wrong")
@@ -136,12 +163,18 @@ export const logins = Effect.fnUntraced(function*(
     yield* check(
       wrong,
       { ...credentials, password: other },
-      (isIn) => isIn ? fail("accepted", "anybody gets in: check how it is told its users") : ok("refused")
+      (outcome) =>
+        outcome === "in"
+          ? fail("accepted", "anybody gets in: check how it is told its users")
+          : outcome === "out"
+          ? ok("refused")
+          : skipped("no login is asked for")
     ),
     yield* check(
       none,
       undefined,
-      (isIn) => isIn ? warn("accepted", "anybody gets in without a login: is that meant?") : ok("refused")
+      (outcome) =>
+        outcome === "out" ? ok("refused") : warn("accepted", "anybody gets in without a login: is that meant?")
     )
   ]
 })

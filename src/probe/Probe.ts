@@ -14,19 +14,21 @@ import * as Check from "./Check.ts"
 import * as Codes from "./Codes.ts"
 import * as Connect from "./Connect.ts"
 import type { Finding } from "./Finding.ts"
+import * as Forward from "./Forward.ts"
 import * as Ground from "./Ground.ts"
 import * as Login from "./Login.ts"
 import type { Plan } from "./Plan.ts"
 import * as Proxy from "./Proxy.ts"
 import * as Reach from "./Reach.ts"
 import * as Report from "./Report.ts"
+import * as Resolve from "./Resolve.ts"
 import * as Stream from "./Stream.ts"
 import * as Throughput from "./Throughput.ts"
 import * as Times from "./Times.ts"
 import * as Udp from "./Udp.ts"
 
 /** Those that tell of single commands, of the bytes of a connection, and of its speed. */
-const commands = [Udp.name, Bind.name]
+const commands = [...Udp.names, Bind.name, Resolve.name, Forward.name]
 const bytes = ["half-close", "early data"]
 const speed = ["source address", ...Times.names, ...Throughput.names]
 
@@ -34,6 +36,8 @@ const speed = ["source address", ...Times.names, ...Throughput.names]
 const all = ["methods", ...Login.names, ...Connect.names, ...commands, ...bytes, ...Codes.names, ...speed]
 
 const onlySocks5 = "only SOCKS5 has it"
+const onlySocks = "only SOCKS has it"
+const onlyHttp = "only HTTP has it"
 
 const skipAll = (why: string) => Check.skip(why, all)
 
@@ -57,25 +61,30 @@ const rest = Effect.fnUntraced(function*(plan: Plan, proxy: Proxy.Proxy) {
   findings.push(...yield* Login.logins(probing, Ground.somewhere(ground)))
   if (failed("login")) return end("of no use: see login")
 
-  const { answers, findings: connects, host } = yield* Connect.check(probing)
+  const { answers, findings: connects, reached } = yield* Connect.check(probing)
+  const [host] = reached
   findings.push(...connects)
   const tried = connects.some(({ verdict }) => verdict === "fail")
-  // A SOCKS5 proxy may serve other commands even so, and has replies that do not depend on a destination.
-  if (host === undefined && !isSocks5 && tried) {
-    return end(answers ? "nothing comes through" : "of no use: see CONNECT")
-  }
+  if (!answers && tried) return end("of no use: see CONNECT")
 
-  findings.push(
-    ...isSocks5 ? [yield* Udp.check(probing), yield* Bind.check(probing)] : Check.skip(onlySocks5, commands)
-  )
+  // Other commands may be served even when nothing came through, and some replies do not depend on a destination.
   const { targets } = ground
+  const isHttp = proxy.family === "http"
   findings.push(
+    ...isSocks5 ? yield* Udp.check(probing) : Check.skip(onlySocks5, Udp.names),
+    ...isHttp ? Check.skip(onlySocks, [Bind.name]) : [yield* Bind.check(probing)],
+    ...isSocks5 ? [yield* Resolve.check(probing)] : Check.skip(onlySocks5, [Resolve.name]),
+    ...!isHttp
+      ? Check.skip(onlyHttp, [Forward.name])
+      : host !== undefined && targets !== undefined
+      ? [yield* Forward.check(probing, targets, host)]
+      : [],
     ...host !== undefined && targets !== undefined
       ? [yield* Stream.halfClose(probing, targets, host), yield* Stream.earlyData(probing, targets, host)]
       : [],
     ...yield* Codes.check(probing),
     ...host !== undefined
-      ? [yield* Connect.sourceAddress(probing, host), ...yield* Times.check(probing, host)]
+      ? [yield* Connect.sourceAddress(probing, reached), ...yield* Times.check(probing, host)]
       : [],
     ...host !== undefined && targets !== undefined ? yield* Throughput.check(probing, targets, host) : []
   )

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Host from "effect/net/Host"
 import * as Check from "./Check.ts"
 import { fail, ok, warn } from "./Finding.ts"
+import { mostKept } from "./Talk.ts"
 import type { Targets } from "./Targets.ts"
 import { describe } from "./Trouble.ts"
 
@@ -12,6 +13,10 @@ const question = text.encode("a question, and then no more")
 const early = text.encode("sent before the proxy has answered")
 
 const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.from(a).equals(b)
+
+const alteredAdvice = "it changes what goes through it: nothing but TLS is safe there"
+
+const altered = (what: string) => fail(`${what} where ${question.length} were sent`, alteredAdvice)
 
 /** The client ends, and the target, which has waited for that, answers. */
 export const halfClose = ({ proxy, timeout }: Check.Probing, { late }: Targets, host: Host.Host) => {
@@ -35,9 +40,12 @@ export const halfClose = ({ proxy, timeout }: Check.Probing, { late }: Targets, 
         yield* talk.say(question)
         yield* talk.connection.end
         const answer = yield* talk.readToEnd()
-        return isSame(answer, question)
-          ? ok("kept: the answer comes after the client's end")
-          : yield* lost(`${answer.length} of ${question.length} bytes came`)
+        if (isSame(answer, question)) return ok("kept: the answer comes after the client's end")
+        if (answer.length > mostKept) return altered(`more than ${mostKept} bytes came back`)
+        if (answer.length > question.length) return altered(`${answer.length} bytes came back`)
+        return answer.length < question.length
+          ? yield* lost(`${answer.length} of ${question.length} bytes came`)
+          : fail("other bytes came back than were sent", alteredAdvice)
       }).pipe(
         Effect.catch((error) => lost(describe(error))),
         Effect.timeoutOrElse({ duration: Duration.times(timeout, 0.8), orElse: () => lost("nothing came in time") })

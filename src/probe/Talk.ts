@@ -6,6 +6,9 @@ import { BadAnswer, type NegotiationError, ProxyUnreachable } from "../client/Pr
 import type { Codec } from "../protocol/Codec.ts"
 import type { Connection, ConnectionError } from "../transport/Connection.ts"
 
+/** Bytes that are kept of what comes without end; no check expects as many. */
+export const mostKept = 16_384
+
 type TalkError = NegotiationError | ProxyUnreachable
 
 export class Talk {
@@ -43,7 +46,7 @@ export class Talk {
   }
 
   readonly read = Effect.fnUntraced(
-    function*<A>(this: Talk, codec: Codec<A>): Effect.fn.Return<A, BadAnswer | ProxyUnreachable> {
+    function*<A>(this: Talk, codec: Pick<Codec<A>, "decode">): Effect.fn.Return<A, BadAnswer | ProxyUnreachable> {
       while (true) {
         const decoded = codec.decode(this.rest)
         if (decoded._tag === "Failed") return yield* new BadAnswer({ proxy: this.proxy, why: decoded.error.message })
@@ -63,13 +66,17 @@ export class Talk {
     }
   )
 
-  /** All that comes up to the end of the stream. */
-  readonly readToEnd = Effect.fnUntraced(function*(this: Talk): Effect.fn.Return<Uint8Array, ProxyUnreachable> {
-    yield* Effect.forever(this.more).pipe(
-      Effect.catchIf(({ code }) => code === "EEND", () => Effect.void)
-    )
-    return this.take(this.rest.length)
-  })
+  /** All that comes up to the end of the stream, or to `isEnough`. More than `mostKept` is not waited for. */
+  readonly readToEnd = Effect.fnUntraced(
+    function*(
+      this: Talk,
+      isEnough: (bytes: Uint8Array) => boolean = () => false
+    ): Effect.fn.Return<Uint8Array, ProxyUnreachable> {
+      const more = Effect.repeat(this.more, { while: () => this.rest.length <= mostKept && !isEnough(this.rest) })
+      yield* Effect.catchIf(more, ({ code }) => code === "EEND", () => Effect.void)
+      return this.take(this.rest.length)
+    }
+  )
 
   private readonly step = Effect.fnUntraced(
     function*(this: Talk, negotiation: Negotiation, stage: Stage, request: Uint8Array) {

@@ -23,6 +23,8 @@ export interface Targets {
   readonly late: Target & { readonly ends: () => number }
   /** Sends without end. */
   readonly source: Target
+  /** Answers any HTTP request with one page. `head` is that of the last one. */
+  readonly web: Target & { readonly head: () => string }
   /** Takes without end. `bytes` is what it has taken so far. */
   readonly sink: Target & { readonly bytes: () => number }
   /** Sends datagrams back, at the first of the addresses: its port. */
@@ -42,9 +44,16 @@ const each = (connection: Connection, use: (bytes: Uint8Array) => Effect.Effect<
     Effect.catchIf((error) => error._tag === "Done", () => Effect.void)
   )
 
+/** What the web target has to say. */
+export const page = "a page of the probe"
+
+const response = new TextEncoder().encode(
+  `HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ${page.length}\r\nConnection: close\r\n\r\n${page}`
+)
+
 const portion = new Uint8Array(65_536)
 
-/** Enough of them for the bytes of a check; what would be more is not kept. */
+/** Enough for the bytes of a check, and for the head of a request; what would be more is not kept. */
 const mostKept = 65_536
 
 export const make = Effect.fnUntraced(function*(
@@ -80,6 +89,7 @@ export const make = Effect.fnUntraced(function*(
 
   let ends = 0
   let bytes = 0
+  let head = ""
   const echo = yield* serveAll((connection) =>
     Effect.andThen(each(connection, (bytes) => connection.write(bytes)), connection.end)
   )
@@ -95,6 +105,17 @@ export const make = Effect.fnUntraced(function*(
         Effect.andThen(Effect.suspend(() => connection.write(Buffer.concat(kept)))),
         Effect.andThen(connection.end)
       )
+  })
+  const web = yield* serveAll((connection) => {
+    let text = ""
+    return each(connection, (bytes) =>
+      Effect.suspend(() => {
+        if (text.length <= mostKept) text += Buffer.from(bytes).toString("latin1")
+        if (!text.includes("\r\n\r\n")) return Effect.void
+        head = text
+        text = ""
+        return Effect.andThen(connection.write(response), connection.end)
+      }))
   })
   const source = yield* serveAll((connection) => Effect.forever(connection.write(portion)))
   const sink = yield* serveAll((connection) =>
@@ -118,6 +139,7 @@ export const make = Effect.fnUntraced(function*(
     echo,
     late: { ...late, ends: () => ends },
     source,
+    web: { ...web, head: () => head },
     sink: { ...sink, bytes: () => bytes },
     datagrams: socket?.local.port
   }

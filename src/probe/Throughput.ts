@@ -13,10 +13,16 @@ const most = 16_000_000
 
 const portion = new Uint8Array(65_536)
 
+const scaled = (amount: number): string => amount < 100 ? amount.toPrecision(3) : amount.toFixed(0)
+
+/** Bytes, or bytes a second: `12.3 MB`, `812 MB`, `1045 MB`, `0.0240 kB`. */
+export const amount = (bytes: number): string =>
+  bytes < 100_000 ? `${scaled(bytes / 1000)} kB` : `${scaled(bytes / 1e6)} MB`
+
 const judge = (bytes: number, took: Duration.Duration) =>
   bytes === 0
     ? fail("no byte in time")
-    : ok(`${(bytes / 1000 / Duration.toMillis(took)).toPrecision(3)} MB/s (${(bytes / 1e6).toPrecision(3)} MB)`)
+    : ok(`${amount(bytes / Duration.toSeconds(took))}/s (${amount(bytes)})`)
 
 export const check = Effect.fnUntraced(function*(
   { proxy, timeout }: Check.Probing,

@@ -1,5 +1,5 @@
 /** What went wrong between us and the proxy, in the words of the table. */
-import type { ProxyError } from "../client/ProxyError.ts"
+import { type ProxyError, ReplyError } from "../client/ProxyError.ts"
 
 /** How a proxy broke off, or did not come to answer. */
 const words: Readonly<Record<string, string>> = {
@@ -23,6 +23,10 @@ export const describe = (error: ProxyError): string => {
       return error.message.slice(error.proxy.length + 2)
   }
 }
+
+/** A reply code, as errors show it: in hex with SOCKS5, in decimal with SOCKS4, as their specifications do. */
+export const reply = (code: number, protocol: ReplyError["protocol"] = "socks5"): string =>
+  describe(new ReplyError({ proxy: "", protocol, code }))
 
 /** Whether the proxy understood what it was asked, and judged: it speaks the protocol. */
 export const isAnswer = ({ _tag }: ProxyError): boolean =>

@@ -20,10 +20,11 @@ const FieldValue = Schema.String.check(
  * whose Content-Length and Transfer-Encoding mean nothing, since the target's bytes follow.
  *
  * ```text
- * HTTP/1.1 SP STATUS SP [ REASON ] CRLF *( NAME ":" OWS VALUE OWS CRLF ) CRLF
+ * HTTP/1.1 SP STATUS [ SP [ REASON ] ] CRLF *( NAME ":" OWS VALUE OWS CRLF ) CRLF
  * ```
  *
- * Lines end with CRLF and nothing else, none is folded, and no name has a blank before its colon.
+ * A bare LF ends a line too, and the blank behind the status may be missing: proxies write so, and nobody else reads
+ * this head, so that nothing can be smuggled by it. No line is folded, and no name has a blank before its colon.
  */
 export class HttpConnectReply extends Schema.Class<HttpConnectReply>("HttpConnectReply")({
   /** The second digit of the version: HTTP/1.0 or HTTP/1.1. */
@@ -60,7 +61,7 @@ const lineFrom = (bytes: Uint8Array, at: number): Decoded<string> => {
       if (next === undefined) return more(1)
       return next === lf ? done(latin1(bytes.subarray(at, end)), end + 2) : bad("CR without LF")
     }
-    if (byte === lf) return bad("LF without CR")
+    if (byte === lf) return done(latin1(bytes.subarray(at, end)), end + 1)
     if (isControl(byte)) return bad("control character")
   }
   return more(1)
@@ -78,7 +79,7 @@ export const codec: Codec<HttpConnectReply> = {
     if (first._tag === "Failed") return first
     let at = first._tag === "Done" ? first.size : 0
     if (first._tag === "Done") {
-      const [, minor, status, reason = ""] = /^HTTP\/1\.([01]) ([1-5]\d\d) (.*)$/s.exec(first.value) ?? []
+      const [, minor, status, reason = ""] = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: (.*))?$/s.exec(first.value) ?? []
       if (status === undefined) return bad("no status line")
       const fields: Array<{ readonly name: string; readonly value: string }> = []
       while (true) {

@@ -9,7 +9,8 @@
  * - `denied`, `unresolved`: the policy, or the resolver, had a reason against its destination.
  *
  * From the outside, `unsolicited`: it came from an address to which the client sends nothing. From both, `congested`: too
- * much was waiting already; `unsendable`: the operating system refused it, mostly for its size or for want of a route.
+ * much was waiting already; `unsendable`: the operating system refused it, mostly for its size or for want of a route;
+ * `limited`: a limit of the client, or of others that it belongs to, left no room for it.
  */
 export type Dropped =
   | "foreign"
@@ -20,6 +21,7 @@ export type Dropped =
   | "unsolicited"
   | "congested"
   | "unsendable"
+  | "limited"
 
 export interface DatagramCounts {
   /** From the client to its destinations. */

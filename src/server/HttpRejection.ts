@@ -18,6 +18,7 @@ const reasons: Readonly<Record<BadRequest["status"], string>> = {
 
 const forbidden = "403 Forbidden"
 const authenticationRequired = "407 Proxy Authentication Required"
+const tooManyRequests = "429 Too Many Requests"
 const badGateway = "502 Bad Gateway"
 const serviceUnavailable = "503 Service Unavailable"
 const gatewayTimeout = "504 Gateway Timeout"
@@ -42,6 +43,8 @@ const answerTo = (error: Refusal): Answer => {
     }
     case "AccessDenied":
       return [forbidden, "this proxy does not let you go there"]
+    case "LimitExceeded":
+      return [tooManyRequests, "you have used up what this proxy lets you use"]
     case "ResolveError":
       return error.reason === "TimedOut"
         ? [gatewayTimeout, "looking the name up took too long"]

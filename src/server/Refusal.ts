@@ -4,6 +4,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import type { UpstreamError } from "../client/Upstreams.ts"
 import type { AccessDenied } from "../policy/AccessPolicy.ts"
 import type { AuthenticationFailed } from "../policy/Authenticator.ts"
+import type { LimitExceeded } from "../policy/LimitStore.ts"
 import type { ProtocolError } from "../protocol/ProtocolError.ts"
 import * as Reply from "../protocol/Reply.ts"
 import type { ResolveError } from "../transport/Resolver.ts"
@@ -51,6 +52,7 @@ export class BadResponse extends Data.TaggedError("BadResponse")<{
 export type RequestError =
   | ProtocolError
   | AccessDenied
+  | LimitExceeded
   | ResolveError
   | DialError
   | ListenError
@@ -89,6 +91,8 @@ export const replyCode = (error: RequestError): number => {
   switch (error._tag) {
     case "AccessDenied":
       return error.reply ?? Reply.notAllowed
+    case "LimitExceeded":
+      return Reply.notAllowed
     case "ResolveError":
       return Reply.hostUnreachable
     case "DialError":

@@ -14,6 +14,7 @@ import type { Dialer } from "../transport/Dialer.ts"
 import type { ResolveError, Resolver } from "../transport/Resolver.ts"
 import * as Introduction from "./Introduction.ts"
 import type { SessionState } from "./SessionState.ts"
+import { shaped } from "./Shaper.ts"
 
 /** What finds addresses, and judges them. */
 export interface Finder {
@@ -125,6 +126,7 @@ export const dial = Effect.fnUntraced(function*(services: Services, session: Ses
   session.destination = destination
   const request = session.request(destination)
   const { addresses, upstreams, verdict } = yield* plan(services, request)
+  if (verdict.limits !== undefined) yield* session.lease.changeClass(verdict.limits)
   const from = verdict.egress === undefined ? request : { ...request, egress: verdict.egress }
   const { address, connection } = upstreams === undefined
     // Only with upstreams can there be none.
@@ -138,5 +140,5 @@ export const dial = Effect.fnUntraced(function*(services: Services, session: Ses
   if (verdict.proxyHeader === true) {
     yield* Introduction.send(connection, session.remote, upstreams === undefined ? address : nominal(destination))
   }
-  return connection
+  return shaped(connection, session.lease)
 })

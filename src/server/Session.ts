@@ -4,9 +4,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
 import type { UpstreamPools } from "../client/UpstreamPools.ts"
 import type { AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
+import type { LimitExceeded, LimitStore, Who } from "../policy/LimitStore.ts"
 import * as Address from "../protocol/Address.ts"
 import * as Reply from "../protocol/Reply.ts"
 import type { Connection, ConnectionError } from "../transport/Connection.ts"
@@ -23,6 +25,7 @@ import type { Refusal, UnknownProtocol } from "./Refusal.ts"
 import { relay, type RelayError } from "./Relay.ts"
 import * as Route from "./Route.ts"
 import type { SessionState } from "./SessionState.ts"
+import { shaped } from "./Shaper.ts"
 import type { Sniffer } from "./Sniffer.ts"
 
 /** The decisions that a session leaves to others. */
@@ -33,6 +36,8 @@ export interface Services {
   readonly dialer: Dialer["Service"]
   readonly pools: UpstreamPools["Service"]
   readonly log: ConnectionLog["Service"]
+  /** How much of what a client may use. Default: as much as there is. */
+  readonly limits?: LimitStore["Service"] | undefined
   readonly introduction: Introduction
   readonly sniff: Sniffer
   readonly associate: Associate
@@ -53,6 +58,7 @@ export const make = (services: Services) => {
     const dialect = session.dialect = yield* services.sniff(reader)
     const asked = yield* dialect.request(session, reader, authenticatorOf(session) ?? services.authenticator)
     session.command = asked.command
+    if (services.limits !== undefined) yield* admit(services.limits, session)
     const wish = asked.command === "forward" ? yield* asked.serve(services) : asked
     if (wish === undefined) return
     const { address, command } = wish
@@ -63,7 +69,7 @@ export const make = (services: Services) => {
       return yield* tell(session, dialect, yield* Lookup.answer(services, session, wish))
     }
     const target = session.target = command === "bind"
-      ? yield* services.bind(session, dialect, reader, address)
+      ? shaped(yield* services.bind(session, dialect, reader, address), session.lease)
       : yield* Route.dial(services, session, address)
     yield* grant(session, dialect, target, command === "bind" ? target.remote : target.local)
     session.enter("relay")
@@ -77,6 +83,27 @@ export const make = (services: Services) => {
       Effect.scoped(Effect.catchCause(serve(session), (cause) => fail(session, cause))),
       (exit) => end(session, services.log, exit)
     )
+}
+
+/** Lets it in under the limits that hold for it, for as long as the scope is open. */
+const admit = (
+  limits: LimitStore["Service"],
+  session: SessionState
+): Effect.Effect<void, LimitExceeded, Scope.Scope> => {
+  const { identity, remote } = session
+  const who: Who = {
+    user: identity?.name,
+    groups: identity?.groups,
+    limits: identity?.limits,
+    client: session.client.label === undefined ? remote?.address : undefined
+  }
+  return Effect.map(
+    Effect.acquireRelease(
+      limits.admit(who, (error) => session.stop(error.message)),
+      (lease) => lease.release
+    ),
+    (lease) => void (session.lease = lease)
+  )
 }
 
 /** A client that has shown by a certificate who it is has no login left to do; its name stands if it insists on one. */

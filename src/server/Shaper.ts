@@ -18,7 +18,8 @@ const nonEmpty = (flows: ReadonlyArray<Flow>): Flows | undefined =>
   Arr.isReadonlyArrayNonEmpty(flows) ? flows : undefined
 
 /** How many of so many bytes may go now: the others have their turns too. */
-const turnOf = (flows: Flows, bytes: number): number => flows.reduce((least, { slice }) => Math.min(least, slice), bytes)
+const turnOf = (flows: Flows, bytes: number): number =>
+  flows.reduce((least, { slice }) => Math.min(least, slice), bytes)
 
 /** Waits for a turn in each of them. */
 const pass = (flows: Flows, amount: number): Effect.Effect<void> =>
@@ -108,7 +109,12 @@ class Shaped implements Connection {
     return up === undefined ? inner.send(bytes) : this.writeInTurns(up, bytes)
   }
 
+  /** What waits when it is interrupted is lost: the peer must not take what it got for all. */
   private writeInTurns(up: Flows, bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
+    return Effect.onInterrupt(this.turns(up, bytes), () => this.inner.reset)
+  }
+
+  private turns(up: Flows, bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
     return Effect.suspend(() => {
       const { failure, inner } = this
       if (failure !== undefined) return Effect.fail(failure)
@@ -117,7 +123,7 @@ class Shaped implements Connection {
       return Effect.flatMap(pass(up, turn), () => {
         this.held = bytes.length - turn
         const sent = inner.write(turn === bytes.length ? bytes : bytes.subarray(0, turn))
-        return this.held === 0 ? sent : Effect.andThen(sent, this.writeInTurns(up, bytes.subarray(turn)))
+        return this.held === 0 ? sent : Effect.andThen(sent, this.turns(up, bytes.subarray(turn)))
       })
     })
   }
@@ -126,9 +132,8 @@ class Shaped implements Connection {
     return this.inner.end
   }
 
-  /** What waits for its turn is lost: the peer must not take what it got for all. */
   get close(): Effect.Effect<void> {
-    return Effect.suspend(() => this.held > 0 ? this.inner.reset : this.inner.close)
+    return this.inner.close
   }
 
   get reset(): Effect.Effect<void> {

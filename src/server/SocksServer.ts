@@ -11,6 +11,7 @@ import { Upstreams } from "../client/Upstreams.ts"
 import { AccessPolicy } from "../policy/AccessPolicy.ts"
 import { Authenticator } from "../policy/Authenticator.ts"
 import * as InternalNetworks from "../policy/InternalNetworks.ts"
+import { LimitStore } from "../policy/LimitStore.ts"
 import { Datagrams } from "../transport/Datagrams.ts"
 import { Dialer } from "../transport/Dialer.ts"
 import * as DnsResolver from "../transport/DnsResolver.ts"
@@ -133,6 +134,7 @@ const make = Effect.fnUntraced(function*(first: Options) {
   const resolver = yield* Resolver
   const log = yield* ConnectionLog
   const datagrams = yield* Effect.serviceOption(Datagrams)
+  const limits = Option.getOrUndefined(yield* Effect.serviceOption(LimitStore))
   const upstreams = Option.getOrUndefined(yield* Effect.serviceOption(Upstreams))
   const pools = Option.getOrElse(
     yield* Effect.serviceOption(UpstreamPools.UpstreamPools),
@@ -158,6 +160,7 @@ const make = Effect.fnUntraced(function*(first: Options) {
         dialer,
         pools,
         log,
+        limits,
         introduction: Introduction.make(isBalancer),
         sniff: Sniffer.make(options.protocols ?? protocols)
       })

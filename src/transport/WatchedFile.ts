@@ -22,7 +22,7 @@ const readText = (path: string): string => {
 }
 
 /** Changes when the file is written, replaced, removed or created. */
-const versionOf = (path: string): string => {
+export const versionOf = (path: string): string => {
   try {
     const stat = Fs.statSync(path, { bigint: true })
     return `${stat.ino}:${stat.size}:${stat.mtimeNs}`

@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as ListenFailure from "../../src/cli/ListenFailure.ts"
+import * as Interfaces from "../../src/transport/Interfaces.ts"
 import * as ListenAddress from "../../src/transport/ListenAddress.ts"
 import { ListenError } from "../../src/transport/Transport.ts"
 
@@ -47,6 +49,47 @@ describe("an address that is given twice", () => {
   ])("is %s", (text, listen) => {
     const complaint = text === undefined ? undefined : `--listen: ${text} is given twice; give it once`
     assert.strictEqual(ListenFailure.twice(listen, "--listen")?.message, complaint)
+  })
+})
+
+const loop = (upstream: string, ...listen: ReadonlyArray<ListenAddress.ListenAddress>) =>
+  ListenFailure.loop(listen, [
+    { address: Host.hostPortFromStringUnsafe("192.0.2.1:1080"), source: "first" },
+    { address: Host.hostPortFromStringUnsafe(upstream), source: "--upstream" }
+  ])?.message
+
+describe("an upstream that is the proxy itself", () => {
+  const own = Interfaces.addresses().map(NetAddress.formatIp).find((ip) => ip.includes(".") && ip !== "127.0.0.1")
+
+  it.each<readonly [upstream: string, ListenAddress.ListenAddress]>([
+    ["127.0.0.1:1080", tcp("127.0.0.1:1080")],
+    ["127.0.0.1:1080", tls("127.0.0.1:1080")],
+    ["[::ffff:127.0.0.1]:1080", tcp("127.0.0.1:1080")],
+    ["127.0.0.1:1080", tcp("[::ffff:127.0.0.1]:1080")],
+    ["[::1]:1080", ListenAddress.descriptor(3, tcp("[::1]:1080"))],
+    ["localhost:1080", tcp("127.0.0.1:1080")],
+    ["localhost:1080", tcp("[::1]:1080")],
+    ["127.0.0.7:1080", tcp("0.0.0.0:1080")],
+    ["0.0.0.0:1080", tcp("0.0.0.0:1080")],
+    ["127.0.0.1:1080", tcp("[::]:1080")],
+    ...own === undefined ? [] : [[`${own}:1080`, tcp("0.0.0.0:1080")] as const]
+  ])("is refused: %s", (upstream, listen) => {
+    assert.strictEqual(
+      loop(upstream, tcp("192.0.2.7:1"), listen),
+      `--upstream: ${upstream} is where this proxy itself listens; give another one`
+    )
+  })
+
+  it.each<readonly [upstream: string, ListenAddress.ListenAddress]>([
+    ["127.0.0.1:1081", tcp("127.0.0.1:1080")],
+    ["127.0.0.2:1080", tcp("127.0.0.1:1080")],
+    ["[::1]:1080", tcp("0.0.0.0:1080")],
+    ["192.0.2.77:1080", tcp("[::]:1080")],
+    ["proxy.test:1080", tcp("[::]:1080")],
+    ["127.0.0.1:1080", tcp("127.0.0.1:0")],
+    ["127.0.0.1:1080", ListenAddress.unix("/a")]
+  ])("is not %s", (upstream, listen) => {
+    assert.isUndefined(loop(upstream, listen))
   })
 })
 

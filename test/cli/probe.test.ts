@@ -32,6 +32,7 @@ const sluice = Effect.fnUntraced(function*(...args: ReadonlyArray<string>) {
 
 const login = { TLS: "skipped", login: "skipped", "wrong password": "skipped", "no login": "skipped" }
 
+/** Of SOCKS5; only a name that is not localhost proves DNS. */
 const allOk = {
   reachable: "ok",
   TLS: "ok",
@@ -42,9 +43,12 @@ const allOk = {
   "CONNECT IPv4": "ok",
   "CONNECT IPv6": "ok",
   "CONNECT name": "ok",
-  "remote DNS": "ok",
+  "remote DNS": "skipped",
   "UDP ASSOCIATE": "ok",
+  "UDP fragments": "ok",
   BIND: "ok",
+  "Tor RESOLVE": "ok",
+  "HTTP forwarding": "skipped",
   "half-close": "ok",
   "early data": "ok",
   "closed port": "ok",
@@ -62,10 +66,13 @@ const allOk = {
 const onlySocks5 = {
   methods: "skipped",
   "UDP ASSOCIATE": "skipped",
-  BIND: "skipped",
+  "UDP fragments": "skipped",
+  "Tor RESOLVE": "skipped",
   "unknown command": "skipped",
   "unknown address type": "skipped"
 }
+
+const ofHttp = { ...onlySocks5, BIND: "skipped", "HTTP forwarding": "ok" }
 
 /** All that is skipped behind a first failure. */
 const nothingBut = (own: Verdicts): Verdicts => ({
@@ -106,7 +113,7 @@ describe("sluice probe", () => {
         "unknown name": "reply 04 (host unreachable)",
         "unknown command": "reply 07 (command not supported)",
         "unknown address type": "reply 08 (address type not supported)",
-        "source address": "127.0.0.1"
+        "source address": "127.0.0.1, ::1"
       })
       for (const { millis, name } of found.report.findings) {
         assert.strictEqual(millis !== undefined, name === "reachable" || / time$|^round/.test(name), name)
@@ -121,10 +128,10 @@ describe("sluice probe", () => {
       const lines = ended.stdout.split("\n")
       assert.strictEqual(lines[0], `socks5://127.0.0.1:${port}`)
       assert.match(ended.stdout, /^half-close {12}ok {4}kept: /m)
-      assert.match(ended.stdout, /^remote DNS .*\n +→ .*socks5h:\/\/ sends them$/m)
+      assert.match(ended.stdout, /^CONNECT name .*\n +→ .*socks5h:\/\/ sends them$/m)
       assert.match(ended.stdout, /^download .* MB\/s \(/m)
       assert.include(lines, "skipped (the URL has none): TLS")
-      assert.strictEqual(lines.at(-2), "20 ok, 0 warn, 0 fail, 4 skipped")
+      assert.strictEqual(lines.at(-2), "21 ok, 0 warn, 0 fail, 6 skipped")
     }))
 
   it.live("looks at HTTP, TLS and SOCKS4 too, and takes the password from the environment", () =>
@@ -138,7 +145,7 @@ describe("sluice probe", () => {
       for (const url of [`socks5h://ann@127.0.0.1:${port}`, `https://ann@127.0.0.1:${securePort}`]) {
         const found = yield* probe([url], { env })
         const { verdicts } = found
-        const skipped = url.startsWith("https") ? onlySocks5 : { TLS: "skipped" }
+        const skipped = url.startsWith("https") ? ofHttp : { TLS: "skipped" }
         assert.deepStrictEqual(verdicts, { ...allOk, ...skipped }, JSON.stringify(found.details))
         assert.deepStrictEqual([found.code, found.stderr], [0, ""])
         assert.notInclude(found.stdout, "S3cr3t")
@@ -184,10 +191,18 @@ describe("sluice probe", () => {
       const { "unknown name": unknownName, ...verdicts } = found.verdicts
       assert.include(["ok", "warn"], unknownName)
       const { "unknown name": _, ...others } = allOk
-      const warn = { "CONNECT IPv6": "warn", "unknown command": "warn", "unknown address type": "warn" }
-      assert.deepStrictEqual(verdicts, { ...others, ...login, ...warn }, JSON.stringify(found.details))
+      const told = {
+        "CONNECT IPv6": "warn",
+        "unknown command": "warn",
+        "unknown address type": "warn",
+        "Tor RESOLVE": "skipped"
+      }
+      assert.deepStrictEqual(verdicts, { ...others, ...login, ...told }, JSON.stringify(found.details))
       assert.deepStrictEqual([found.code, found.stderr], [0, ""])
       assert.strictEqual(found.report.verdict, "warn")
+
+      const socks4 = yield* probe([`socks4://127.0.0.1:${port}`, "--timeout", "2s"])
+      assert.strictEqual(socks4.verdicts["BIND"], "ok", JSON.stringify(socks4.details))
     }))
 
   it.live("knows what microsocks does and does not", () =>
@@ -198,7 +213,9 @@ describe("sluice probe", () => {
         ...allOk,
         ...login,
         "UDP ASSOCIATE": "warn",
+        "UDP fragments": "skipped",
         BIND: "warn",
+        "Tor RESOLVE": "skipped",
         "half-close": "fail",
         "early data": "warn",
         "unknown name": "warn"
@@ -255,7 +272,7 @@ describe("sluice probe", () => {
         ...login,
         "CONNECT IPv6": "skipped",
         "CONNECT name": "skipped",
-        "remote DNS": "skipped",
+        "UDP fragments": "skipped",
         "half-close": "skipped",
         "early data": "skipped",
         "closed port": "skipped",
@@ -265,6 +282,23 @@ describe("sluice probe", () => {
         upload: "skipped"
       })
       assert.strictEqual(found.code, 0)
+
+      const dns = yield* DnsServer.make
+      dns.set("probe.example", { A: DnsServer.records(["127.0.0.1"]) })
+      const named = yield* Cli.serve({ args: ["--dns", NetAddress.formatInet(dns.address)] })
+      const target = ["--target", `probe.example:${service.port}`]
+      const { details } = yield* probe([`socks5h://127.0.0.1:${named.port}`, ...target])
+      assert.deepInclude(details, {
+        "remote DNS": "the proxy looks names up itself",
+        "Tor RESOLVE": "probe.example is 127.0.0.1"
+      })
+
+      const refused = yield* probe([`http://127.0.0.1:${port}`, "--target", `127.0.0.1:${yield* closedPort}`])
+      assert.deepStrictEqual(
+        refused.verdicts,
+        nothingBut({ reachable: "ok", "CONNECT IPv4": "fail", "unknown name": "ok" })
+      )
+      assert.match(refused.stdout, /status 502.*is the target running, and can the proxy reach it/)
 
       const lost = yield* probe([`socks5h://127.0.0.1:${port}`, "--target", `localhost:${yield* closedPort}`])
       assert.deepInclude(lost.verdicts, {

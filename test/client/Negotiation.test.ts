@@ -106,6 +106,16 @@ describe("Negotiation of HTTP", () => {
     assert.strictEqual(answer("HTTP/1.1 200 OK\r\n\r")._tag, "Wait")
   })
 
+  it("passes over what comes before the final answer, but not for ever", () => {
+    const early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\nLink: a\n\n"
+    const final = "HTTP/1.1 200\r\n\r\n"
+    assert.deepStrictEqual(answer(`${early}${final}rest`), { _tag: "Open", taken: early.length + final.length })
+    assert.strictEqual(answer(early)._tag, "Wait")
+    assert.deepInclude(failure(answer(`${early}HTTP/1.1 403\r\n\r\n`)), { _tag: "StatusError", status: 403 })
+    assert.deepInclude(failure(answer("HTTP/1.1 101 Up\r\n\r\n")), { _tag: "StatusError", status: 101 })
+    assert.deepInclude(failure(answer(early.repeat(2000))), { _tag: "BadAnswer" })
+  })
+
   it("fails with the status, or with what is no head", () => {
     assert.deepInclude(failure(answer("HTTP/1.1 403 No\r\n\r\n")), { _tag: "StatusError", status: 403 })
     assert.deepInclude(failure(answer("SSH-2.0-x\r\n\r\n")), { _tag: "BadAnswer" })

@@ -48,6 +48,10 @@ describe("ProxyUrl", () => {
     "socks5://ann:S3cr3t@",
     "socks5://ann:S3cr3t@h:x",
     "socks5://ann:S3cr3t@h:0",
+    "socks5://ann:S3cr3t@h:70000",
+    "socks5://ann:S3cr3t@[fe80::1%25eth0]:1080",
+    "socks5://ann:S3cr3t@b\u00fccher.test",
+    "socks5://h:1080:ann:S3cr3t",
     "socks5://ann:S3cr3t@ho st",
     "socks5://ann:S3cr3t@h/path",
     "socks5://ann:S3/cr3t@h",
@@ -62,5 +66,30 @@ describe("ProxyUrl", () => {
     const message = Result.isFailure(refused) ? refused.failure : ""
     assert.match(message, /^[^\n]{10,}$/)
     assert.notMatch(message, /S3|cr3t/)
+  })
+
+  it.each([
+    ["socks5://h:0", /^the port is not a number from 1 to 65535$/],
+    ["socks5://h:70000", /^the port /],
+    ["socks5://h:socks/", /^the port /],
+    ["socks5://ann:pw@h:-1", /^the port /],
+    ["socks5://[::1]:0", /^the port /],
+    ["socks5://[fe80::1%eth0]:1080", /^an IPv6 address with a zone /],
+    ["socks5://[fe80::1%25eth0]", /^an IPv6 address with a zone /],
+    ["socks5://::1:1080", /^more than one colon /],
+    ["socks5://h:1080:ann:pw", /^more than one colon /],
+    ["socks5://b\u00fccher.test:1080", /^a host name that is not ASCII/],
+    ["socks5://ann:a/b@h:1080", /^more than a host and a port; .*%2F/],
+    ["socks5://ann:8080/b@h:1080", /^more than a host and a port; /],
+    ["socks5://ann:a#b@h", /^more than a host and a port; /],
+    ["ftp://h:0", /^not the URL of a proxy; /]
+  ])("says what is wrong with %s", (text, message) => {
+    const refused = ProxyUrl.parse(text)
+    assert.match(Result.isFailure(refused) ? refused.failure : "", message)
+  })
+
+  it("takes an at sign in a password, and letters of other alphabets before the host", () => {
+    assert.deepStrictEqual(passwordOf("socks5://ann:p@ss@h"), Redacted.make("p@ss"))
+    assert.deepStrictEqual(passwordOf("socks5://ann:p%2C%C3%BC@h:1"), Redacted.make("p,\u00fc"))
   })
 })

@@ -3,6 +3,7 @@ import * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
@@ -22,8 +23,8 @@ import { settle } from "../support/Memory.ts"
 /** SOCKS5 without a login that answers each request with a code; 0 stands for success. */
 interface Fake {
   readonly url: string
-  /** Its answer; "close": leaves without one; "silent": gives none. */
-  behaviour: number | "close" | "silent"
+  /** Its answer; "close": leaves without one; "silent": does not even greet; "mute": greets, and never answers. */
+  behaviour: number | "close" | "silent" | "mute"
   /** Requests so far, and greetings. */
   asked: number
   greeted: number
@@ -37,6 +38,7 @@ const serve = Effect.fnUntraced(function*(fake: Fake, connection: Connection) {
   yield* connection.write(Uint8Array.of(5, 0))
   yield* connection.pull
   fake.asked++
+  if (fake.behaviour === "mute") return yield* Effect.never
   yield* connection.write(Uint8Array.of(5, fake.behaviour, 0, 1, 0, 0, 0, 0, 0, 0))
   yield* Effect.forever(connection.pull)
 }, (effect) => Effect.ignore(effect))
@@ -94,6 +96,15 @@ const pool = Effect.fnUntraced(function*(
     list: Effect.map(upstreams.list, (all) => all.map(({ ejected }) => ejected))
   }
 })
+
+const build = (chains: UpstreamPool.Options<string | ReadonlyArray<string>>["chains"]) =>
+  Layer.build(
+    UpstreamPool.layer({ chains }).pipe(
+      Layer.provide(Dialer.Dialer.layer()),
+      Layer.provide(Layer.succeed(Transport, MemoryTransport.make().transport)),
+      Layer.provide(Layer.succeed(Resolver, { resolve: () => Effect.die("not asked") }))
+    )
+  )
 
 describe("UpstreamPool", () => {
   it.effect("takes each in turn, and closes what the scope held", () =>
@@ -153,7 +164,7 @@ describe("UpstreamPool", () => {
       assert.deepStrictEqual(asked(), [0, 0, 0, 1])
     }))
 
-  it.effect.each([1, 2, 3, 4, 5])(
+  it.effect.each([2, 3, 4, 5, 6])(
     "takes reply %i for the answer, and the upstream for sound",
     (code) =>
       Effect.gen(function*() {
@@ -167,6 +178,150 @@ describe("UpstreamPool", () => {
       })
   )
 
+  it.effect.each([1, 7, 9])(
+    "tries the next one after reply %i, and takes out who says so to everything",
+    (code) =>
+      Effect.gen(function*() {
+        const { asked, fakes, list, upstreams, visit } = yield* pool(2, {
+          maxFailures: 2,
+          checkEvery: "10 seconds",
+          ejectFor: "1 minute"
+        })
+        const [first] = fakes
+        first.behaviour = code
+        for (let i = 0; i < 4; i++) yield* visit()
+        assert.deepStrictEqual(asked(), [2, 4])
+        assert.deepStrictEqual(yield* list, [true, false])
+        assert.strictEqual((yield* upstreams.list)[0]?.failures, 2)
+        // A check greets only, and proves nothing.
+        yield* TestClock.adjust("10 seconds")
+        yield* settle
+        assert.strictEqual(first.greeted, 3)
+        assert.deepStrictEqual(yield* list, [true, false])
+        // When its time is over, one more such reply is enough, and one request that it grants.
+        yield* TestClock.adjust("1 minute")
+        for (let i = 0; i < 2; i++) yield* visit()
+        assert.deepStrictEqual(yield* list, [true, false])
+        yield* TestClock.adjust("1 minute")
+        first.behaviour = 0
+        for (let i = 0; i < 2; i++) yield* visit()
+        assert.deepStrictEqual((yield* upstreams.list).map(({ failures }) => failures), [0, 0])
+      })
+  )
+
+  it.effect("takes nobody out for what no other one could do either", () =>
+    Effect.gen(function*() {
+      const { asked, fakes, list, visit } = yield* pool(2, { maxFailures: 1 })
+      for (const fake of fakes) fake.behaviour = 1
+      assert.deepInclude(yield* Effect.flip(visit()), { tried: 2, reply: 1 })
+      fakes[0].behaviour = 4
+      assert.deepInclude(yield* Effect.flip(visit()), { tried: 2, reply: 4 })
+      assert.deepStrictEqual(asked(), [2, 2])
+      assert.deepStrictEqual(yield* list, [false, false])
+    }))
+
+  it.effect("tries the next one after reply 8, which is nobody's fault", () =>
+    Effect.gen(function*() {
+      const { asked, fakes, list, visit } = yield* pool(2, { maxFailures: 1 })
+      fakes[0].behaviour = 8
+      for (let i = 0; i < 4; i++) yield* visit()
+      assert.deepStrictEqual(asked(), [2, 4])
+      assert.deepStrictEqual(yield* list, [false, false])
+    }))
+
+  it.effect("tries the next one after one that greets and never answers, and takes that out", () =>
+    Effect.gen(function*() {
+      const { fakes, list, upstreams } = yield* pool(2, { maxFailures: 2, answerTimeout: "5 seconds" })
+      fakes[0].behaviour = "mute"
+      for (const expected of [[false, false], [true, false]]) {
+        for (let i = 0; i < 2; i++) {
+          const dial = yield* Effect.forkScoped(upstreams.dial(destination))
+          yield* settle
+          yield* TestClock.adjust("5 seconds")
+          yield* settle
+          assert.strictEqual(dial.pollUnsafe()?._tag, "Success")
+        }
+        assert.deepStrictEqual(yield* list, expected)
+      }
+      assert.strictEqual(fakes[0].asked, 2)
+      yield* upstreams.dial(destination)
+      assert.strictEqual(fakes[0].asked, 2)
+    }))
+
+  it.effect("has one limit for all that are tried, and then says what tells the most", () =>
+    Effect.gen(function*() {
+      const { asked, fakes, memory, upstreams } = yield* pool(4, {
+        connectTimeout: "2 seconds",
+        answerTimeout: "3 seconds"
+      })
+      for (const fake of fakes) fake.behaviour = "silent"
+      const late = (millis: number) =>
+        Effect.gen(function*() {
+          const dial = yield* Effect.forkScoped(Effect.flip(upstreams.dial(destination)))
+          yield* settle
+          yield* TestClock.adjust(millis - 1)
+          yield* settle
+          assert.isUndefined(dial.pollUnsafe(), "too early")
+          yield* TestClock.adjust(1)
+          yield* settle
+          return yield* Fiber.join(dial)
+        })
+      const error = yield* late(5000)
+      assert.deepInclude(error, { tried: 3, reply: 4 })
+      assert.deepInclude(error.error, { _tag: "AnswerTimedOut", proxy: "socks5h://127.0.0.3:1080" })
+      // The fakes' ends stay theirs.
+      assert.strictEqual(memory.open(), 3)
+      const [, second] = fakes
+      if (second !== undefined) second.behaviour = 1
+      assert.deepInclude((yield* late(5000)).error, { _tag: "AnswerTimedOut" })
+      assert.deepStrictEqual(asked(), [0, 1, 0, 0])
+      const short = yield* pool(2, { totalTimeout: "500 millis" })
+      for (const fake of short.fakes) fake.behaviour = "mute"
+      const dial = yield* Effect.forkScoped(Effect.flip(short.upstreams.dial(destination)))
+      yield* settle
+      yield* TestClock.adjust("500 millis")
+      yield* settle
+      assert.deepInclude(yield* Fiber.join(dial), { tried: 1, reply: 4 })
+    }))
+
+  it.effect("says the word on the request, when all others are dead", () =>
+    Effect.gen(function*() {
+      const { fakes, upstreams } = yield* pool(2, {}, [1])
+      fakes[0].behaviour = 1
+      for (let i = 0; i < 2; i++) {
+        const error = yield* Effect.flip(upstreams.dial(destination))
+        assert.deepInclude(error, { tried: 2 })
+        assert.deepInclude(error.error, { _tag: "ReplyError", code: 1 })
+        assert.include(error.message, "127.0.0.1:1080: reply 01 (general SOCKS server failure) (2 tried)")
+      }
+    }))
+
+  it.effect("tries another one where SOCKS4 can't ask", () =>
+    Effect.gen(function*() {
+      const { asked, list, upstreams } = yield* pool(2, {
+        maxFailures: 1,
+        chains: [chainOf("socks4a://127.0.0.1"), chainOf("socks5h://127.0.0.2")]
+      })
+      for (let i = 0; i < 2; i++) yield* upstreams.dial(Host.hostPortFromStringUnsafe("[::1]:80"))
+      assert.deepStrictEqual(asked(), [0, 2])
+      assert.deepStrictEqual(yield* list, [false, false])
+    }))
+
+  it.effect("takes URLs, and says which one is none", () =>
+    Effect.gen(function*() {
+      const upstreams = Context.get(yield* build(["socks5h://a.test", ["http://b.test", "https://c.test"]]), Upstreams)
+      assert.deepStrictEqual((yield* upstreams.list).map(({ proxies }) => proxies), [
+        ["socks5h://a.test:1080"],
+        ["http://b.test:1080", "https://c.test:443"]
+      ])
+      const wrong = yield* Effect.flip(build(["socks5h://a.test", ["http://b.test", "http://ann:S3cr3t@c.test:0"]]))
+      assert.deepStrictEqual([wrong._tag, wrong.message], [
+        "ProxyUrlError",
+        "chain 2 of 2: number 2 of 2: the port is not a number from 1 to 65535"
+      ])
+      assert.strictEqual((yield* Effect.flip(build([[]]))).message, "no proxy is given")
+    }))
+
   it.effect("fails generally when none is left", () =>
     Effect.gen(function*() {
       const { visit } = yield* pool(2, {}, [0, 1])
@@ -174,7 +329,7 @@ describe("UpstreamPool", () => {
       assert.deepInclude(error, { tried: 2, reply: 1 })
       assert.strictEqual(
         error.message,
-        "upstream socks5h://127.0.0.2:1080: can't be reached: ECONNREFUSED (last of 2 tried)"
+        "upstream socks5h://127.0.0.2:1080: can't be reached: ECONNREFUSED (2 tried)"
       )
     }))
 

@@ -20,7 +20,7 @@ describe("flagsTable", () => {
 
   it("shows value, repetition, variable and default", () => {
     const rows = flagsTable().split("\n").map((line) => line.split("|").map((cell) => cell.trim()))
-    assert.deepStrictEqual(rows[2]?.slice(1, 4), ["`--listen HOST:PORT`", "`SLUICE_LISTEN`", "`127.0.0.1:1080`"])
+    assert.deepStrictEqual(rows[3]?.slice(1, 4), ["`--listen HOST:PORT`", "`SLUICE_LISTEN`", "`127.0.0.1:1080`"])
     const switched = rows.find((row) => row[1] === "`--open-proxy`")
     assert.deepStrictEqual(switched?.slice(1, 4), ["`--open-proxy`", "`SLUICE_OPEN_PROXY`", "off"])
   })

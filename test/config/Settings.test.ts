@@ -280,6 +280,11 @@ describe("Settings", () => {
       "not the URL of a proxy; give PROTOCOL://HOST:PORT, PROTOCOL being one of socks5, socks5h, socks4, socks4a, " +
       "http, https, with USER:PASSWORD@ before the host if the proxy asks for them"
     ],
+    [
+      { upstream: ["socks5://a.test", "socks5://ann:S3cr3t@b.test:70000"].map((url) => Redacted.make(url)) },
+      "upstream",
+      "number 2 of 2: the port is not a number from 1 to 65535"
+    ],
     [{ udpAdvertise: "a.test" }, "udpAdvertise", "\"a.test\" is not an IP address, such as 192.0.2.1 or 2001:db8::1"],
     ...["", "0", "0-9", "9-8", "1-65536", "1-2-3", "-5", "a-b"].map((udpPorts) =>
       [

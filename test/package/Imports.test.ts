@@ -23,7 +23,8 @@ const strangers: Readonly<Record<string, ReadonlyArray<string>>> = {
 const owners: Readonly<Record<string, string>> = {
   "@effect/platform-node": "cli",
   "@node-rs/argon2": "policy",
-  "hdr-histogram-js": "bench"
+  "hdr-histogram-js": "bench",
+  yaml: "config"
 }
 
 interface Import {
@@ -43,7 +44,7 @@ const files = Fs.readdirSync(Path.join(root, "src"), { recursive: true, encoding
 /** Static imports, exports of another module, and imports that are made when the program runs. */
 const importsIn = (text: string): ReadonlyArray<string> => {
   const code = text.replaceAll(/\/\*.*?\*\/|^\s*\/\/.*?$/gms, "")
-  return [...code.matchAll(/\b(?:from|import)\s*\(?\s*["'`]([^"'`]+)["'`]/g)].map(([, from = ""]) => from)
+  return [...code.matchAll(/\b(?:from|import)\s*\(?\s*["'`]([^"'`\s]+)["'`]/g)].map(([, from = ""]) => from)
 }
 
 const imports: ReadonlyArray<Import> = files.flatMap((file) =>

@@ -1,32 +1,35 @@
 import { assert, it } from "@effect/vitest"
-import type * as Argon2 from "@node-rs/argon2"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
+import * as Fs from "node:fs"
+import type * as WorkerThreads from "node:worker_threads"
 import { beforeEach, vi } from "vitest"
 import * as PasswordHash from "../../src/policy/PasswordHash.ts"
 import { within } from "../support/Polling.ts"
 
-const { counted, running } = vi.hoisted(() => {
-  /** How many hashes are being computed, how many have been at once, and in all. */
-  const running = { now: 0, most: 0, total: 0 }
-  const counted = <A extends ReadonlyArray<unknown>, B>(work: (...args: A) => Promise<B>) => async (...args: A) => {
-    running.now++
-    running.total++
-    running.most = Math.max(running.most, running.now)
-    try {
-      return await work(...args)
-    } finally {
-      running.now--
-    }
-  }
-  return { counted, running }
-})
+/** How many hashes are being computed, how many have been at once, and in all; and the threads that did it. */
+const { running } = vi.hoisted(() => ({ running: { now: 0, most: 0, total: 0, threads: 0 } }))
 
 // The real thing, counted.
-vi.mock("@node-rs/argon2", async (importOriginal) => {
-  const real = await importOriginal<typeof Argon2>()
-  return { ...real, hash: counted(real.hash), verify: counted(real.verify) }
+vi.mock("node:worker_threads", async (importOriginal) => {
+  const real = await importOriginal<typeof WorkerThreads>()
+  class Worker extends real.Worker {
+    constructor(...args: ConstructorParameters<typeof real.Worker>) {
+      super(...args)
+      running.threads++
+      this.on("message", () => running.now--)
+    }
+    override postMessage(value: unknown): void {
+      running.now++
+      running.total++
+      running.most = Math.max(running.most, running.now)
+      // A thread has no origin.
+      // oxlint-disable-next-line require-post-message-target-origin
+      super.postMessage(value)
+    }
+  }
+  return { ...real, Worker }
 })
 
 const password = Redacted.make("storm")
@@ -41,7 +44,7 @@ it.live("computes two hashes at once, however many are asked for", () =>
     const storm = Array.from({ length: 12 }, (_, i) =>
       i % 3 === 0 ? PasswordHash.hash(password) : PasswordHash.verify(encoded, password))
     yield* Effect.all(storm, { concurrency: "unbounded" })
-    assert.deepStrictEqual(running, { now: 0, most: 2, total: 13 })
+    assert.deepStrictEqual(running, { now: 0, most: 2, total: 13, threads: 2 })
   }))
 
 it.live("counts those that nobody waits for any more until they are done", () =>
@@ -55,5 +58,41 @@ it.live("counts those that nobody waits for any more until they are done", () =>
     assert.isTrue(yield* Fiber.join(yield* fork))
     yield* Fiber.join(interrupts)
     assert.isTrue(yield* within(Effect.sync(() => running.now === 0)))
-    assert.deepStrictEqual(running, { now: 0, most: 2, total: 4 })
+    assert.deepStrictEqual(running, { now: 0, most: 2, total: 4, threads: 2 })
+  }))
+
+it.live("refuses at once what there is no room for, and has room for other clients beside a storm", () =>
+  Effect.gen(function*() {
+    const encoded = yield* PasswordHash.hash(password)
+    const { all, client } = PasswordHash.room
+    const verify = (from: string) =>
+      Effect.forkChild(PasswordHash.verify(encoded, password, from), { startImmediately: true })
+    const storm = yield* Effect.forEach(Array.from({ length: client }), () => verify("storm"))
+    const error = yield* Effect.flip(PasswordHash.verify(encoded, password, "storm"))
+    assert.strictEqual(error.message, "too many logins at once")
+
+    // Two of the storm are being computed. Of all others this one is the next.
+    const other = yield* verify("other")
+    assert.isTrue(yield* Fiber.join(other))
+    assert.isBelow(running.total, 8)
+
+    // Some of the storm are done by now. More than there is room for get no further.
+    const elsewhere = yield* Effect.forEach(Array.from({ length: all }), (_, index) => verify(`client ${index}`))
+    yield* Effect.flip(PasswordHash.verify(encoded, password, "one too many"))
+    // Those who leave make room.
+    yield* Fiber.interruptAll([...storm, ...elsewhere])
+    assert.isTrue(yield* PasswordHash.verify(encoded, password, "storm"))
+    assert.isBelow(running.total, 16)
+  }))
+
+it.live("hashes on threads that give way to all others, on Linux", () =>
+  Effect.gen(function*() {
+    yield* PasswordHash.hash(password)
+    // The 17 fields after the name (proc(5)): the last one is the niceness.
+    const niceness = Fs.readdirSync("/proc/self/task").map((task) =>
+      Number(Fs.readFileSync(`/proc/self/task/${task}/stat`, "utf8").replace(/^.*\) /s, "").split(" ")[16])
+    )
+    assert.strictEqual(niceness.filter((nice) => nice === 10).length, 2)
+    const own = Number(Fs.readFileSync("/proc/self/stat", "utf8").replace(/^.*\) /s, "").split(" ")[16])
+    assert.isBelow(own, 10)
   }))

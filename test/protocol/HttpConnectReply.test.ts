@@ -31,9 +31,9 @@ describe("HttpConnectReply", () => {
     ["HTTP/1.2 200 OK\r\n", "no status line"],
     ["HTTP/1.1 2000 OK\r\n", "no status line"],
     ["HTTP/1.1 999 OK\r\n", "no status line"],
-    ["HTTP/1.1 200\r\n", "no status line"],
+    ["HTTP/1.1 200OK\r\n", "no status line"],
+    ["HTTP/1.1 20\r\n", "no status line"],
     ["HTTP/1.1  200 OK\r\n", "no status line"],
-    ["HTTP/1.1 200 OK\n", "LF without CR"],
     ["HTTP/1.1 200 OK\rX", "CR without LF"],
     ["HTTP/1.1 200 O\0K\r\n", "control character"],
     ["HTTP/1.1 200 OK\r\nA : b\r\n", "no header field"],
@@ -45,11 +45,26 @@ describe("HttpConnectReply", () => {
     assert.deepInclude<object>(reasonOf(codec.decode(bytes(text))), { _tag: "BadHead", why })
   })
 
+  it.each([
+    ["HTTP/1.1 200\r\n\r\n", ""],
+    ["HTTP/1.1 200 \r\n\r\n", ""],
+    ["HTTP/1.1 200\n\n", ""],
+    ["HTTP/1.1 200 OK\nVia: 1.1 a\n\n", "OK"],
+    ["HTTP/1.1 200 OK\r\nVia: 1.1 a\n\r\n", "OK"]
+  ])("takes %j, as proxies write it", (text, reason) => {
+    const decoded = codec.decode(bytes(`${text}\n\0target`))
+    if (decoded._tag !== "Done") return assert.fail(decoded._tag)
+    assert.deepStrictEqual([decoded.value.status, decoded.value.reason, decoded.size], [200, reason, text.length])
+    for (let cut = 0; cut < text.length; cut++) assert.strictEqual(codec.decode(bytes(text.slice(0, cut)))._tag, "More")
+  })
+
   it("asks for no more than its limit", () => {
     const endless = bytes(`HTTP/1.1 200 ${"x".repeat(codec.maxLength)}`)
     assert.strictEqual(codec.decode(endless.subarray(0, codec.maxLength - 1))._tag, "More")
     assert.deepInclude<object>(reasonOf(codec.decode(endless.subarray(0, codec.maxLength))), { _tag: "BadHead" })
     assert.deepInclude<object>(reasonOf(codec.decode(endless)), { _tag: "BadHead" })
+    const lines = bytes(`HTTP/1.1 200\n${"a: b\n".repeat(codec.maxLength / 4)}`)
+    assert.deepInclude<object>(reasonOf(codec.decode(lines)), { _tag: "BadHead" })
   })
 
   it.effect(

@@ -67,7 +67,7 @@ const awaitText = (seen: SubscriptionRef.SubscriptionRef<string>, has: (text: st
   )
 
 const portsIn = (stdout: string): ReadonlyArray<number> =>
-  [...stdout.matchAll(/^listening on (?:(?:socks5|tls):\/\/.*:(\d+)|unix:.*)\n/gm)].map((match) =>
+  [...stdout.matchAll(/^listening on (?:(?:socks[45]|tls|http):\/\/.*:(\d+)|unix:.*)\n/gm)].map((match) =>
     Number(match[1] ?? 0)
   )
 

@@ -4,7 +4,7 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Dgram from "node:dgram"
 import { readFileSync } from "node:fs"
 import { within } from "./Polling.ts"
-import { ClientError, connect, G0, hex, port16, readReply } from "./RawClient.ts"
+import { ClientError, connect, G0, G2, hex, port16, readReply } from "./RawClient.ts"
 
 export interface Received {
   readonly bytes: Buffer
@@ -76,12 +76,17 @@ export const UA6 = hex(`05 03 00 04 ${"00".repeat(18)}`)
 /** Asks for an association; fails unless the proxy says yes. `relay` is where the datagrams go. */
 export const associate = Effect.fnUntraced(function*(
   proxyPort: number,
-  options: { readonly request?: Uint8Array; readonly host?: string; readonly localAddress?: string } = {}
+  options: {
+    readonly request?: Uint8Array
+    readonly login?: Uint8Array
+    readonly host?: string
+    readonly localAddress?: string
+  } = {}
 ) {
-  const { request = UA, ...from } = options
+  const { login, request = UA, ...from } = options
   const client = yield* connect(proxyPort, from)
-  yield* client.send(G0, request)
-  yield* client.read(2)
+  yield* login === undefined ? client.send(G0, request) : client.send(G2, login, request)
+  yield* client.read(login === undefined ? 2 : 4)
   const reply = yield* readReply(client)
   if (reply[1] !== 0) return yield* new ClientError({ code: `REP ${reply[1]}` })
   const ip = reply[3] === 1

@@ -1,0 +1,91 @@
+/**
+ * What is counted of clients: what they use, and how often their logins fail. With workers the supervisor counts, and they
+ * ask it.
+ */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type { Config } from "../config/Config.ts"
+import type { BanList } from "../policy/BanList.ts"
+import type { LimitStore } from "../policy/LimitStore.ts"
+import type { WorkerProcess } from "./WorkerProcess.ts"
+
+export interface Counters {
+  readonly limits: LimitStore["Service"]
+  readonly bans: BanList["Service"]
+  /** Goes on under the limits of another configuration. */
+  readonly replace: (config: Config) => Effect.Effect<void>
+}
+
+// Who has no configuration file pays for none of it.
+const importLimits = Effect.promise(() => import("../policy/MemoryLimits.ts"))
+const importBans = Effect.promise(() => import("../policy/BanList.ts"))
+const importMessages = Effect.promise(() => import("../policy/LimitMessage.ts"))
+const importKeepers = Effect.promise(() =>
+  Promise.all([import("../policy/LimitKeeper.ts"), import("../policy/BanKeeper.ts")])
+)
+const importRemotes = Effect.promise(() =>
+  Promise.all([import("../policy/RemoteLimits.ts"), import("../policy/RemoteBans.ts")])
+)
+
+const memory = Effect.fnUntraced(function*({ bans, limits }: Config) {
+  const [MemoryLimits, BanList] = [yield* importLimits, yield* importBans]
+  const { stateFile } = limits
+  return {
+    limits: yield* MemoryLimits.make(limits, stateFile === undefined ? {} : { stateFile }),
+    bans: yield* BanList.make(bans)
+  }
+})
+
+/** In this process, for this process. */
+export const own = Effect.fnUntraced(function*(config: Config): Effect.fn.Return<Counters, never, Scope.Scope> {
+  const { bans, limits } = yield* memory(config)
+  return { limits, bans, replace: (next) => limits.replace(next.limits) }
+})
+
+/** In this process, for its workers. */
+export const keep = Effect.fnUntraced(function*(config: Config) {
+  const { bans, limits } = yield* memory(config)
+  const [LimitKeeper, BanKeeper] = yield* importKeepers
+  const { decode, encode } = yield* importMessages
+  const keeper = BanKeeper.make(bans)
+  return {
+    replace: (next: Config) => limits.replace(next.limits),
+    /** Answers a worker for as long as the scope is open, and then takes back all that it had. */
+    attend: Effect.fnUntraced(function*(worker: WorkerProcess) {
+      const send = (message: Parameters<typeof encode.fromKeeper>[0]) => worker.send(encode.fromKeeper(message))
+      const limited = yield* LimitKeeper.connect(limits, send)
+      const banned = yield* keeper.connect(send)
+      worker.hear((message) => {
+        const known = Option.getOrUndefined(decode.toKeeper(message))
+        if (known === undefined) return
+        limited(known)
+        banned(known)
+      })
+    })
+  }
+})
+
+/** In the supervisor's process. */
+export const remote = Effect.gen(function*() {
+  const [RemoteLimits, RemoteBans] = yield* importRemotes
+  const { decode, encode } = yield* importMessages
+  const send = (message: Parameters<typeof encode.toKeeper>[0]): void => {
+    // Without a supervisor nobody answers, and those who are in are let go on.
+    if (process.connected) process.send?.(encode.toKeeper(message))
+  }
+  const { receive, store } = yield* RemoteLimits.make(send)
+  const { bans, receive: hear } = yield* RemoteBans.make(send)
+  const listener = (message: unknown): void => {
+    const known = Option.getOrUndefined(decode.fromKeeper(message))
+    if (known === undefined) return
+    receive(known)
+    hear(known)
+  }
+  yield* Effect.acquireRelease(
+    Effect.sync(() => process.on("message", listener)),
+    () => Effect.sync(() => process.off("message", listener))
+  )
+  const counters: Counters = { limits: store, bans, replace: () => Effect.void }
+  return counters
+})

@@ -1,0 +1,122 @@
+/** Who decides for the proxy that a configuration describes: one generation of services, until the next reload. */
+import * as Arr from "effect/Array"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import * as UpstreamPools from "../client/UpstreamPools.ts"
+import { Upstreams } from "../client/Upstreams.ts"
+import type { Pool } from "../config/UpstreamConfig.ts"
+import type { AccessPolicy } from "../policy/AccessPolicy.ts"
+import { Authenticator } from "../policy/Authenticator.ts"
+import type { BanList } from "../policy/BanList.ts"
+import * as InternalNetworks from "../policy/InternalNetworks.ts"
+import type { SessionEpochs } from "../policy/SessionEpochs.ts"
+import { Dialer } from "../transport/Dialer.ts"
+import * as DnsResolver from "../transport/DnsResolver.ts"
+import { Resolver } from "../transport/Resolver.ts"
+import type { Effective } from "./Flags.ts"
+
+export interface Deciders {
+  readonly authenticator: Authenticator["Service"]
+  readonly policy: AccessPolicy["Service"]
+  readonly resolver: Resolver["Service"]
+  readonly dialer: Dialer["Service"]
+  readonly pools: UpstreamPools.UpstreamPools["Service"]
+  /** Something has happened to users in the middle of a generation: who is being served has to be judged anew. */
+  readonly changes: Stream.Stream<unknown>
+}
+
+/** What stays from one generation to the next. */
+export interface Memory {
+  readonly bans: BanList["Service"] | undefined
+  readonly epochs: SessionEpochs | undefined
+}
+
+/** Whether clients have to log in. */
+export const hasUsers = ({ loaded, settings: { user, users } }: Effective): boolean =>
+  user.length > 0 || users !== undefined || (loaded?.config.users?.length ?? 0) > 0 || loaded?.config.auth !== undefined
+
+/** Those who have no users don't pay for what reads and checks them, nor others for what they don't have. */
+const importUsers = Effect.promise(() => import("../policy/Users.ts"))
+const importSources = Effect.promise(() => import("../policy/UserSources.ts"))
+const importHttp = Effect.promise(() => import("../policy/HttpAuthenticator.ts"))
+const importOptions = Effect.promise(() => import("../policy/UserOptions.ts"))
+const importGuard = Effect.promise(() => import("../policy/LoginGuard.ts"))
+const importRules = Effect.promise(() => Promise.all([import("../policy/Rules.ts"), import("../policy/RuleEngine.ts")]))
+const importPool = Effect.promise(() => import("../client/UpstreamPool.ts"))
+
+const known = Effect.fnUntraced(function*({ loaded, settings }: Effective) {
+  const { auth, userOptions, users: list } = loaded?.config ?? {}
+  const { user: users, users: file } = settings
+  const otherwise = auth === undefined ? undefined : yield* Effect.flatMap(importHttp, ({ makeWithFetch }) => {
+    const { http: url, timeout, cacheFor, tokenFile: token } = auth
+    return makeWithFetch({ url, timeout, cacheFor, token })
+  })
+  if (otherwise !== undefined && users.length === 0 && file === undefined && list === undefined) {
+    return { authenticator: otherwise, changes: Stream.never }
+  }
+  const Users = yield* importUsers
+  const declares = Object.keys(userOptions ?? {}).length > 0
+  const sessions = settings.egressBy === "session" && !declares
+  const options = { users, sessions, ...otherwise !== undefined && { otherwise } }
+  if (file === undefined && list === undefined) {
+    return { authenticator: yield* Users.make(options), changes: Stream.never }
+  }
+  const { make } = yield* importSources
+  const { store } = yield* make({ users, ...list !== undefined && { list }, ...file !== undefined && { file } })
+  return { authenticator: Users.fromStore(store, options), changes: store.changes }
+})
+
+const authenticator = Effect.fnUntraced(function*(effective: Effective, { bans, epochs }: Memory) {
+  if (!hasUsers(effective)) {
+    const { authenticate, required } = yield* Effect.provide(Authenticator, Authenticator.layerOpen)
+    return { authenticator: Authenticator.of({ authenticate, required }), changes: Stream.never }
+  }
+  const { userOptions = {}, bans: guard } = effective.loaded?.config ?? {}
+  let { authenticator, changes } = yield* known(effective)
+  if (Object.keys(userOptions).length > 0) {
+    authenticator = (yield* importOptions).wrap(userOptions, authenticator, epochs)
+  }
+  if (bans !== undefined && guard !== undefined) authenticator = (yield* importGuard).make(authenticator, bans, guard)
+  return { authenticator, changes }
+})
+
+const policy = Effect.fnUntraced(function*({ loaded, settings }: Effective) {
+  if (loaded === undefined || (loaded.rules.length === 0 && loaded.config.default === "allow")) {
+    return yield* InternalNetworks.make(settings)
+  }
+  const [Rules, RuleEngine] = yield* importRules
+  return (yield* Rules.make(RuleEngine.compile(loaded.rules, loaded.config.default), settings)).policy
+})
+
+const pools = Effect.fnUntraced(function*({ loaded, settings: { connectTimeout, upstream } }: Effective) {
+  const named = Object.entries(loaded?.config.upstreams ?? {})
+  if (named.length === 0 && upstream.length === 0) return UpstreamPools.make(new Map(), undefined)
+  const { layer } = yield* importPool
+  const make = (pool: Pool) =>
+    Effect.map(
+      // What is a URL was read as one before.
+      Effect.orDie(Layer.build(layer({ ...pool, connectTimeout, answerTimeout: connectTimeout }))),
+      (context) => Context.get(context, Upstreams)
+    )
+  const all = yield* Effect.forEach(named, ([name, pool]) => Effect.map(make(pool), (made) => [name, made] as const))
+  return UpstreamPools.make(
+    new Map(all),
+    Arr.isReadonlyArrayNonEmpty(upstream) ? yield* make({ chains: [upstream] }) : undefined
+  )
+})
+
+/** Makes a generation, whose scope ends what it watches. */
+export const make = Effect.fnUntraced(function*(effective: Effective, memory: Memory) {
+  const { settings } = effective
+  const ways = yield* Layer.build(Layer.merge(DnsResolver.layer({ servers: settings.dns }), Dialer.layer(settings)))
+  const deciders: Deciders = {
+    ...yield* authenticator(effective, memory),
+    policy: yield* policy(effective),
+    resolver: Context.get(ways, Resolver),
+    dialer: Context.get(ways, Dialer),
+    pools: yield* Effect.provide(pools(effective), ways)
+  }
+  return deciders
+})

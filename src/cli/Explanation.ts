@@ -1,0 +1,210 @@
+/** What a configuration makes of a request, line by line. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Host from "effect/net/Host"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Result from "effect/Result"
+import * as ProxyUrl from "../client/ProxyUrl.ts"
+import { direct } from "../client/UpstreamPools.ts"
+import * as ConfigFile from "../config/ConfigFile.ts"
+import * as Judge from "../config/Judge.ts"
+import type { Settings } from "../config/Settings.ts"
+import * as Visitor from "../config/Visitor.ts"
+import type { AccessRequest, Verdict } from "../policy/AccessPolicy.ts"
+import * as ClientNetwork from "../policy/ClientNetwork.ts"
+import * as Limit from "../policy/Limit.ts"
+import type * as RuleEngine from "../policy/RuleEngine.ts"
+import type { StoredUser } from "../policy/UserStore.ts"
+import * as DnsResolver from "../transport/DnsResolver.ts"
+import * as Egress from "../transport/Egress.ts"
+import { Resolver } from "../transport/Resolver.ts"
+import { unusable } from "./CommandError.ts"
+
+type Loaded = ConfigFile.Loaded
+type Lines = ReadonlyArray<string>
+
+/** What is asked. */
+export interface Question {
+  readonly command: string
+  readonly destination: Host.HostPort
+  /** With its options. */
+  readonly username: string | undefined
+  readonly client: NetAddress.IpAddress | undefined
+  readonly listener: string | undefined
+  readonly protocol: string | undefined
+  /** The addresses of the host; looked up where it is `undefined`. */
+  readonly resolvesTo: ReadonlyArray<NetAddress.IpAddress> | undefined
+  /** Milliseconds since 1970. Default: now. */
+  readonly at: number | undefined
+}
+
+const indent = (lines: Lines): Lines => lines.map((line) => `  ${line}`)
+
+const stepLine = ({ outcome, rule, why }: RuleEngine.Step, { action }: RuleEngine.Decision): string => {
+  const words = outcome === "decides"
+    ? `decides: ${action}`
+    : outcome === "watched"
+    ? "matches, but is a shadow"
+    : outcome
+  return `${rule}: ${words}${why === "" ? "" : `: ${why}`}`
+}
+
+/** Each rule, and what became of it; those that were not reached in one line. */
+const steps = ({ address, decision, steps }: RuleEngine.Explanation): Lines => {
+  const reached = steps.filter(({ outcome }) => outcome !== "not reached")
+  const rest = steps.length - reached.length
+  return [
+    address === undefined ? "as sent:" : `${NetAddress.formatIp(address)}:`,
+    ...indent([
+      ...reached.map((step) => stepLine(step, decision)),
+      ...decision.index === -1 ? [`${decision.rule}: decides: ${decision.action}`] : [],
+      ...rest === 0 ? [] : [`not reached: ${rest} more`]
+    ])
+  ]
+}
+
+const chain = (proxies: ReadonlyArray<ProxyUrl.ProxyUrl>): string => proxies.map(ProxyUrl.format).join(" then ")
+
+const upstreamLine = ({ config }: Loaded, { upstream }: Settings, name: string | undefined): string => {
+  if (name === direct || (name === undefined && upstream.length === 0)) return "upstream: none, it is dialled from here"
+  if (name === undefined) return `upstream: ${chain(upstream)}`
+  return `upstream: pool ${name}: ${config.upstreams[name]?.chains.map(chain).join(", or ") ?? "unknown"}`
+}
+
+const egressLine = (
+  { egress, egressBy }: Settings,
+  { name, session, user }: Visitor.Visitor,
+  verdict: Verdict
+): string => {
+  const own = egress.length === 0 ? undefined : Egress.make(egress, egressBy)
+  const chosen = (verdict.egress ?? user?.egress ?? own)?.choose({ user: name, session })
+  if (chosen === undefined) return "egress: as the system's routes choose"
+  const addresses = [chosen.ipv4, chosen.ipv6].flatMap((address) =>
+    address === undefined ? [] : [NetAddress.formatIp(address)]
+  )
+  const whose = verdict.egress !== undefined ? "rule" : user?.egress !== undefined ? "user" : "egress"
+  return `egress: ${addresses.length === 0 ? "nothing to go out from" : addresses.join(", ")} (by ${whose})`
+}
+
+const bytes = (count: number | undefined, words: string): Lines =>
+  count === undefined ? [] : [`${Limit.formatBytes(count)} ${words}`]
+
+const limitWords = (limits: Limit.Limits): string => {
+  const { bytesPerDay, bytesPerMonth, connections, devices, down, newConnections, udpPackets, up } = limits
+  return [
+    ...connections === undefined ? [] : [`${connections} connections`],
+    ...devices === undefined ? [] : [`${devices} devices`],
+    ...newConnections === undefined ? [] : [Limit.formatRate(newConnections, "new connections")],
+    ...udpPackets === undefined ? [] : [Limit.formatRate(udpPackets, "UDP packets")],
+    ...bytes(up, "a second up"),
+    ...bytes(down, "a second down"),
+    ...bytes(bytesPerDay, "a day"),
+    ...bytes(bytesPerMonth, "a month")
+  ].join(", ")
+}
+
+const limitLines = (
+  { config: { limits } }: Loaded,
+  { name, user }: Visitor.Visitor,
+  groups: Lines,
+  client: NetAddress.IpAddress | undefined,
+  verdict: Verdict
+): Lines => {
+  const limitClass = verdict.limits ?? user?.limits
+  const holders: ReadonlyArray<readonly [who: string, limits: Limit.Limits | undefined]> = [
+    ["all clients together", limits.global],
+    ...groups.map((group) => [`group ${group}`, limits.groups?.get(group)] as const),
+    ...name === undefined
+      ? []
+      : limitClass === undefined
+      ? [[`user ${name}`, limits.user] as const]
+      : [[`user ${name} (class ${limitClass})`, limits.classes?.get(limitClass)] as const],
+    [`client ${client === undefined ? "(no address)" : ClientNetwork.of(client)}`, limits.client]
+  ]
+  const lines = holders.flatMap(([who, limits]) => Limit.isLimited(limits) ? [`${who}: ${limitWords(limits)}`] : [])
+  return lines.length === 0 ? ["limits: none"] : ["limits:", ...indent(lines)]
+}
+
+const resultLine = (judgement: Judge.Judgement): string =>
+  `result: ${Judge.format(judgement)}${judgement.action === "deny" ? `, reply ${judgement.reply}` : ""}`
+
+/** All users, those of a users file too. */
+const usersOf = Effect.fnUntraced(function*({ config }: Loaded, { users: file }: Settings) {
+  const list: ReadonlyArray<StoredUser> = config.users ?? []
+  if (file === undefined) return list
+  const UserSources = yield* Effect.promise(() => import("../policy/UserSources.ts"))
+  return yield* Effect.mapError(UserSources.read({ list, file }), ({ message }) => unusable(message))
+})
+
+const lookUp = (host: Host.DomainName, { dns }: Settings) =>
+  Effect.flatMap(Resolver, ({ resolve }) => resolve(host)).pipe(
+    Effect.provide(DnsResolver.layer({ servers: dns })),
+    Effect.result
+  )
+
+interface Answer {
+  readonly judgement: Judge.Judgement
+  /** What the host has been found to lead to. */
+  readonly addresses: ReadonlyArray<NetAddress.IpAddress>
+  /** Why it has not been found. */
+  readonly trouble?: string
+}
+
+/** Judges a request. A name is looked up only where the proxy would do so. */
+const answer = Effect.fnUntraced(function*(
+  { judge }: Judge.Judge,
+  settings: Settings,
+  request: AccessRequest,
+  resolvesTo: ReadonlyArray<NetAddress.IpAddress> | undefined,
+  now: number
+): Effect.fn.Return<Answer> {
+  const asSent = yield* judge(request, undefined, now)
+  if (asSent.action === "deny") return { judgement: asSent, addresses: [] }
+  const unresolved = yield* judge(request, [], now)
+  const { host } = request.destination
+  if (unresolved.action !== "undecided" || typeof host !== "string") return { judgement: unresolved, addresses: [] }
+  // A string is a name here.
+  const found = resolvesTo === undefined ? yield* lookUp(host as Host.DomainName, settings) : Result.succeed(resolvesTo)
+  if (Result.isFailure(found)) return { judgement: asSent, addresses: [], trouble: found.failure.message }
+  return { judgement: yield* judge(request, found.success, now), addresses: found.success }
+})
+
+/** Explains a request. Fails with what is wrong with the user's name, or with a users file. */
+export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, question: Question) {
+  const { at, client, command, destination, listener, protocol, username } = question
+  const settings = yield* ConfigFile.settingsOf(loaded)
+  const users = yield* usersOf(loaded, settings)
+  const visitor = username === undefined
+    ? Visitor.nobody
+    : yield* Effect.mapError(
+      Effect.fromResult(Visitor.fromName(loaded, settings, users, username)),
+      (problem) => unusable(`--user: ${problem}`)
+    )
+  const request = Visitor.requestOf(visitor, settings, { client, listener, protocol, command, destination })
+  const groups = request.groups ?? []
+  const now = at ?? (yield* Clock.currentTimeMillis)
+  const judge = yield* Judge.make(loaded, settings)
+
+  const { addresses, judgement, trouble } = yield* answer(judge, settings, request, question.resolvesTo, now)
+
+  const who = visitor.name === undefined
+    ? "somebody who has not logged in"
+    : `user ${visitor.name}${groups.length === 0 ? "" : ` (${groups.join(", ")})`}`
+  const isUnknown = visitor.name !== undefined && visitor.user === undefined && loaded.config.auth === undefined &&
+    !settings.user.some(({ name }) => name === visitor.name)
+  const from = client === undefined ? "" : ` from ${NetAddress.formatIp(client)}`
+  return [
+    `${command} ${Host.formatHostPort(destination)} by ${who}${from}`,
+    ...isUnknown ? ["no such user is known here"] : [],
+    ...trouble === undefined ? [] : [trouble],
+    ...judge.engine.explain(request, addresses, now).flatMap(steps),
+    resultLine(judgement),
+    ...judgement.action === "allow"
+      ? [
+        upstreamLine(loaded, settings, judgement.verdict.via ?? visitor.pool),
+        egressLine(settings, visitor, judgement.verdict),
+        ...limitLines(loaded, visitor, groups, client, judgement.verdict)
+      ]
+      : []
+  ]
+}, Effect.scoped)

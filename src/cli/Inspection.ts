@@ -1,0 +1,185 @@
+/** What is wrong with a configuration, and what is odd about it: what `sluice check` prints. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Host from "effect/net/Host"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Result from "effect/Result"
+import * as Fs from "node:fs"
+import { dirname } from "node:path"
+import * as ConfigFile from "../config/ConfigFile.ts"
+import * as ConfigTests from "../config/ConfigTests.ts"
+import * as DeadRules from "../config/DeadRules.ts"
+import { escape, quote } from "../config/Escape.ts"
+import * as Judge from "../config/Judge.ts"
+import { nearest } from "../config/Nearest.ts"
+import type { Settings } from "../config/Settings.ts"
+import * as Visitor from "../config/Visitor.ts"
+import * as Expiry from "../policy/Expiry.ts"
+import type { StoredUser } from "../policy/UserStore.ts"
+import * as Certificates from "../transport/Certificates.ts"
+import * as ListenAddress from "../transport/ListenAddress.ts"
+import * as ListenFailure from "./ListenFailure.ts"
+import * as UpstreamNames from "./UpstreamNames.ts"
+
+type Loaded = ConfigFile.Loaded
+type Lines = ReadonlyArray<string>
+
+export interface Inspection {
+  /** With these it can't be served. */
+  readonly problems: Lines
+  readonly warnings: Lines
+}
+
+const listenProblems = Effect.fnUntraced(function*(loaded: Loaded, { listen }: Settings) {
+  const problems: Array<string> = []
+  for (const [index, address] of listen.entries()) {
+    if (address._tag !== "Tls") continue
+    const context = yield* Effect.result(Certificates.make(address))
+    if (Result.isFailure(context)) problems.push(`${loaded.sourceOf(["listen", index])}: ${escape(context.failure)}`)
+  }
+  const twice = ListenFailure.twice(listen, loaded.sourceOf(["listen"]))
+  return twice === undefined ? problems : [...problems, twice.message]
+})
+
+/** All users, those of a users file too. */
+const readUsers = Effect.fnUntraced(function*(loaded: Loaded, { user, users: file }: Settings) {
+  const UserSources = yield* Effect.promise(() => import("../policy/UserSources.ts"))
+  return yield* Effect.mapError(
+    UserSources.read({ users: user, list: loaded.config.users ?? [], ...file !== undefined && { file } }),
+    ({ message }) => `${loaded.sourceOf(["users"])}: ${escape(message)}`
+  )
+})
+
+const stateProblems = ({ config, sourceOf }: Loaded): Lines => {
+  const { stateFile } = config.limits
+  if (stateFile === undefined) return []
+  const folder = dirname(stateFile)
+  try {
+    Fs.accessSync(folder, Fs.constants.W_OK)
+    return []
+  } catch {
+    return [`${sourceOf(["limits", "stateFile"])}: ${escape(folder)} is no folder that can be written to`]
+  }
+}
+
+const deadRules = ({ rules, sourceOf }: Loaded): Lines =>
+  DeadRules.find(rules).map(({ index, key, why }) =>
+    `${sourceOf(["rules", index, ...key === undefined ? [] : [key]])}: can never match: ${escape(why)}`
+  )
+
+/** Users and groups that nobody can be; who else may log in is not known where a service decides. */
+const strangers = ({ config, rules, sourceOf }: Loaded, users: ReadonlyArray<StoredUser>): Lines => {
+  if (config.auth !== undefined || users.length === 0) return []
+  const names = new Set(users.map(({ name }) => name))
+  const groups = new Set(users.flatMap(({ groups = [] }) => groups))
+  const unknown = (
+    known: ReadonlySet<string>,
+    what: string,
+    given: Lines | undefined,
+    path: ReadonlyArray<PropertyKey>
+  ) =>
+    (given ?? []).flatMap((name, at) =>
+      known.has(name) ? [] : [`${sourceOf([...path, at])}: ${what} ${quote(name)}, as far as is known here`]
+    )
+  return rules.flatMap(({ conditions }, index) => [
+    ...unknown(names, "there is no user", conditions.users, ["rules", index, "users"]),
+    ...unknown(groups, "no user is in the group", conditions.groups, ["rules", index, "groups"])
+  ])
+}
+
+/** Domains that look like the name of a list with a mistake in it. */
+const misspelt = ({ config, lists, sourceOf }: Loaded): Lines =>
+  config.rules.flatMap(({ conditions }, index) =>
+    (conditions.to ?? []).flatMap(({ entry, text }, at) => {
+      const isLone = entry._tag === "Domain" && entry.kind === "exact" && !text.includes(".") && !lists.has(text)
+      const meant = isLone ? nearest(text, lists.keys()) : undefined
+      return meant === undefined
+        ? []
+        : [
+          `${sourceOf(["rules", index, "to", at])}: ${
+            quote(text)
+          } is taken for a domain; did you mean the list ${meant}?`
+        ]
+    })
+  )
+
+const unusedListeners = ({ rules, sourceOf }: Loaded, { listen }: Settings): Lines => {
+  const known = listen.map(ListenAddress.format)
+  const anyPort = listen.some((address) => ListenAddress.inetOf(address)?.port === 0)
+  return anyPort ?
+    [] :
+    rules.flatMap(({ conditions: { listeners = [] } }, index) =>
+      listeners.flatMap((listener, at) =>
+        known.includes(listener)
+          ? []
+          : [`${sourceOf(["rules", index, "listeners", at])}: ${quote(listener)} is none of ${known.join(", ")}`]
+      )
+    )
+}
+
+const expired = ({ config: { users = [] }, sourceOf }: Loaded, now: number): Lines =>
+  users.flatMap(({ expires, name, passwords }, index) => {
+    const last = Math.min(expires ?? Infinity, Math.max(...passwords.map(({ expires = Infinity }) => expires)))
+    return last > now
+      ? []
+      : [`${sourceOf(["users", index])}: ${quote(name)} can't log in any more: expired ${Expiry.format(last)}`]
+  })
+
+/** Somebody on the internet, and somewhere else on it (RFC 5737, and an address that is nobody's special one). */
+const stranger = NetAddress.ipv4FromBytesUnsafe(Uint8Array.of(203, 0, 113, 77))
+const elsewhere = NetAddress.ipv4FromBytesUnsafe(Uint8Array.of(93, 184, 216, 34))
+
+/** Whether anybody may use it as they like. */
+const openProxy = Effect.fnUntraced(function*(
+  loaded: Loaded,
+  settings: Settings,
+  hasUsers: boolean,
+  now: number
+) {
+  const { listen, openProxy } = settings
+  const exposed = ListenFailure.exposed(listen)
+  if (exposed === undefined || hasUsers) return []
+  const judge = yield* Judge.make(loaded, settings)
+  const request = Visitor.requestOf(Visitor.nobody, settings, {
+    client: stranger,
+    destination: Host.hostPortUnsafe(elsewhere, 443),
+    listener: ListenAddress.format(exposed)
+  })
+  const { action } = yield* judge.judge(request, undefined, now)
+  if (action !== "allow") return []
+  const place = `${loaded.sourceOf(["listen"])}: ${ListenAddress.format(exposed)}`
+  return [
+    openProxy
+      ? `${place} is an open proxy: whoever reaches it may use it`
+      : `${place} would be an open proxy, which serve refuses; add users, or say openProxy: true if it is meant`
+  ]
+}, Effect.scoped)
+
+/** Looks at all that a file names: certificates, users, folders; runs its tests; and looks for oddities. */
+export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded) {
+  const { config } = loaded
+  const settings = yield* ConfigFile.settingsOf(loaded)
+  const now = yield* Clock.currentTimeMillis
+  const users = yield* Effect.result(readUsers(loaded, settings))
+  const known = Result.getOrElse(users, (): ReadonlyArray<StoredUser> => [])
+  const hasUsers = config.users !== undefined || config.auth !== undefined || settings.users !== undefined ||
+    settings.user.length > 0
+  const problems = [
+    ...yield* listenProblems(loaded, settings),
+    ...Result.isFailure(users) ? [users.failure] : [],
+    ...stateProblems(loaded),
+    // Without the users, those that tests name have no groups.
+    ...Result.isFailure(users) ? [] : yield* ConfigTests.failures(loaded, settings, known, now)
+  ]
+  const warnings = [
+    ...yield* openProxy(loaded, settings, hasUsers, now),
+    ...deadRules(loaded),
+    ...strangers(loaded, known),
+    ...misspelt(loaded),
+    ...unusedListeners(loaded, settings),
+    ...expired(loaded, now),
+    ...yield* UpstreamNames.unknown(loaded, settings)
+  ]
+  const inspection: Inspection = { problems, warnings }
+  return inspection
+})

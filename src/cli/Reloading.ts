@@ -1,0 +1,70 @@
+/** A configuration file that is read again: on SIGHUP, and when it, or a file that it names, has changed. */
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import type { UsersFileError } from "../policy/UsersFile.ts"
+import * as WatchedFile from "../transport/WatchedFile.ts"
+import { type CommandError, unusable } from "./CommandError.ts"
+import type * as ServiceManager from "./ServiceManager.ts"
+import type { Wanted } from "./Wanted.ts"
+
+/** How often the files are looked at. A change is taken once it was seen twice, so that none is read half written. */
+const checkEvery = "500 millis"
+
+export interface Options {
+  /** What is in force. */
+  readonly first: Wanted
+  /** Waits for somebody to ask for it. */
+  readonly asked: Effect.Effect<void>
+  readonly read: Effect.Effect<Wanted, CommandError>
+  /** Puts it in force, or leaves all as it is. Tells what became of it, for the log. */
+  readonly apply: (wanted: Wanted) => Effect.Effect<object, CommandError>
+  readonly manager: ServiceManager.ServiceManager
+}
+
+/** How a users file that can't be used is complained about. */
+export const usersFault = ({ sourceOf }: Wanted) => (error: UsersFileError): CommandError =>
+  unusable(`${sourceOf("users")}: ${error.message}`)
+
+const versionsOf = (files: ReadonlyArray<string>): string => files.map(WatchedFile.versionOf).join()
+
+/** Goes on until it is interrupted. */
+export const run = Effect.fnUntraced(function*({ apply, asked, first, manager, read }: Options) {
+  // Users in a file of their own are looked after by those who read it.
+  let files = first.loaded?.files ?? []
+  let taken = versionsOf(files)
+  let seen = taken
+  const wishes = yield* Queue.dropping<"asked" | "changed">(1)
+  const look = Effect.sync(() => {
+    const versions = versionsOf(files)
+    const settled = versions === seen
+    seen = versions
+    if (versions !== taken && settled) Queue.offerUnsafe(wishes, "changed")
+  })
+  yield* Effect.forkScoped(Effect.repeat(look, Schedule.spaced(checkEvery)))
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(asked, Effect.sync(() => Queue.offerUnsafe(wishes, "asked")))))
+
+  const reload = Effect.gen(function*() {
+    taken = versionsOf(files)
+    const wanted = yield* read
+    files = wanted.loaded?.files ?? files
+    const before = versionsOf(files)
+    const fields = yield* apply(wanted)
+    taken = before
+    yield* Effect.annotateLogs(Effect.logInfo("configuration loaded"), { path: first.loaded?.path, ...fields })
+  }).pipe(
+    Effect.catch(({ message, more = [] }) =>
+      Effect.annotateLogs(Effect.logError("configuration not loaded, the one before stays"), {
+        reason: message,
+        ...more.length > 0 && { more: more.length }
+      })
+    )
+  )
+  return yield* Effect.forever(
+    Queue.take(wishes).pipe(
+      Effect.andThen(manager.reloading),
+      Effect.andThen(reload),
+      Effect.andThen(manager.ready)
+    )
+  )
+})

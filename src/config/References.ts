@@ -1,0 +1,68 @@
+/** Names in a configuration that have to lead to something in it. */
+import { direct } from "../client/UpstreamPools.ts"
+import type { Config } from "./Config.ts"
+import { quote } from "./Escape.ts"
+import { hint } from "./Nearest.ts"
+import type { Conditions } from "./RuleConfig.ts"
+import type { Path } from "./Yaml.ts"
+
+export interface Problem {
+  readonly path: Path
+  readonly message: string
+}
+
+const unknown = (what: string, name: string, names: Iterable<string>): string =>
+  `there is no ${what} ${quote(name)}${hint(name, names)}`
+
+/** The places of what is there a second time. */
+const repeated = (names: ReadonlyArray<string | undefined>, path: (index: number) => Path): ReadonlyArray<Problem> =>
+  names.flatMap((name, index) =>
+    name !== undefined && names.indexOf(name) < index
+      ? [{ path: path(index), message: `${quote(name)} is there twice; choose another name` }]
+      : []
+  )
+
+/** Clients have addresses and no names: what is no network must be a list. */
+const inConditions = (conditions: Conditions, lists: ReadonlyArray<string>, path: Path): ReadonlyArray<Problem> =>
+  (conditions.clients ?? []).flatMap(({ entry, text }, index) =>
+    entry._tag === "IpNetwork" || lists.includes(text)
+      ? []
+      : [{ path: [...path, "clients", index], message: unknown("network or list", text, lists) }]
+  )
+
+/** All that lead nowhere. */
+export const problems = (config: Config): ReadonlyArray<Problem> => {
+  const lists = Object.keys(config.lists)
+  const pools = Object.keys(config.upstreams)
+  const classes = [...config.limits.classes?.keys() ?? []]
+  const inClasses = (name: string | undefined, path: Path): ReadonlyArray<Problem> =>
+    name === undefined || classes.includes(name)
+      ? []
+      : [{ path, message: unknown("class of limits", name, classes) }]
+  const inPools = (name: string | undefined, path: Path, others: ReadonlyArray<string>): ReadonlyArray<Problem> =>
+    name === undefined || pools.includes(name) || others.includes(name)
+      ? []
+      : [{ path, message: unknown("pool of upstreams", name, [...pools, ...others]) }]
+
+  const { rules, userOptions, users = [] } = config
+  return [
+    ...repeated(users.map(({ name }) => name), (index) => ["users", index, "name"]),
+    ...users.flatMap(({ limits }, index) => inClasses(limits, ["users", index, "limits"])),
+    ...Object.entries(userOptions).flatMap(([option, declared]) =>
+      declared.kind === "pool"
+        ? Object.entries(declared.values).flatMap(([word, pool]) =>
+          inPools(pool, ["userOptions", option, "values", word], [])
+        )
+        : []
+    ),
+    ...repeated(rules.map(({ name }) => name), (index) => ["rules", index, "name"]),
+    ...rules.flatMap(({ conditions, limits, not = {}, via }, index) =>
+      [
+        inConditions(conditions, lists, ["rules", index]),
+        inConditions(not, lists, ["rules", index, "not"]),
+        inPools(via, ["rules", index, "via"], [direct]),
+        inClasses(limits, ["rules", index, "limits"])
+      ].flat()
+    )
+  ]
+}

@@ -1,0 +1,106 @@
+/** Where bytes, or packets, wait for their turn under a rate. */
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
+import type { Rate } from "./Limit.ts"
+import { TokenBucket } from "./TokenBucket.ts"
+
+/** A rate that several connections share. */
+export interface Flow {
+  /** What one of them should take at a time, so that the others have their turns. */
+  readonly slice: number
+  /** Waits for its turn, and until there is so much. */
+  readonly take: (amount: number) => Effect.Effect<void>
+  /** Takes it if it is there: for datagrams, which can't wait. */
+  readonly tryTake: (amount: number) => boolean
+}
+
+/** Bytes of a turn, where the rate allows for as much in 50 ms. */
+const largestSlice = 64 * 1024
+
+/** Bytes a second. What was not used is kept for 100 ms, so that a timer that is late costs nothing. */
+export const bandwidth = (bytes: number): readonly [rate: Rate, burst: number] => [
+  { count: bytes, per: 1000 },
+  Math.max(1, Math.floor(bytes / 10))
+]
+
+export const sliceOf = (burst: number): number => Math.max(1, Math.min(largestSlice, Math.floor(burst / 2)))
+
+/**
+ * Turns go around: who has had a slice waits behind all others for the next. Only the first in the line looks at the
+ * bucket, and sleeps until there is enough; the rest is a semaphore's.
+ */
+export class LocalFlow implements Flow {
+  private readonly bucket: TokenBucket
+  private readonly clock: Clock.Clock
+  private readonly turns = Semaphore.makeUnsafe(1)
+  private waiting = 0
+  /** What was taken past those who wait. */
+  private passed = 0
+
+  constructor(rate: Rate, burst: number, clock: Clock.Clock) {
+    this.clock = clock
+    this.bucket = new TokenBucket(rate, burst, clock.currentTimeMillisUnsafe())
+  }
+
+  get slice(): number {
+    return sliceOf(this.bucket.burst)
+  }
+
+  /** The most that a share for others may be. */
+  get share(): number {
+    return Math.max(1, Math.floor(this.bucket.burst / 2))
+  }
+
+  take(amount: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.waiting === 0 && this.bucket.take(amount, this.now())) return Effect.void
+      this.waiting++
+      return Effect.ensuring(
+        this.turns.withPermit(this.takeInTurn(amount)),
+        Effect.sync(() => {
+          this.waiting--
+          this.passed = 0
+        })
+      )
+    })
+  }
+
+  tryTake(amount: number): boolean {
+    // Together they are like one more who waits.
+    if (this.waiting > 0 && this.passed + amount > this.slice) return false
+    if (!this.bucket.take(amount, this.now())) return false
+    if (this.waiting > 0) this.passed += amount
+    return true
+  }
+
+  /** Takes back what was taken and not used. */
+  giveBack(amount: number): void {
+    this.bucket.giveBack(amount)
+  }
+
+  /** Whether it is as if nobody had ever been here. */
+  isFull(): boolean {
+    return this.waiting === 0 && this.bucket.isFull(this.now())
+  }
+
+  /** Goes on at another rate, also for those who wait. */
+  change(rate: Rate, burst: number): void {
+    this.bucket.change(rate, burst, this.now())
+  }
+
+  private now(): number {
+    return this.clock.currentTimeMillisUnsafe()
+  }
+
+  /** In parts, when it is more than there can ever be at once. */
+  private takeInTurn(amount: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const part = Math.min(amount, this.bucket.burst)
+      const wait = this.bucket.wait(part, this.now())
+      if (wait > 0) return Effect.andThen(Effect.sleep(wait), this.takeInTurn(amount))
+      this.bucket.take(part, this.now())
+      return part === amount ? Effect.void : this.takeInTurn(amount - part)
+    })
+  }
+}

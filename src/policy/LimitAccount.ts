@@ -1,0 +1,147 @@
+/** What one holder of limits has in use. */
+import type * as Clock from "effect/Clock"
+import { bandwidth, LocalFlow } from "./Flow.ts"
+import { fullWords, type Holder, type Limits, type Rate, tooFastWords, usedUpWords } from "./Limit.ts"
+import { type Limited, LimitExceeded } from "./LimitStore.ts"
+import { TokenBucket } from "./TokenBucket.ts"
+import type { Usage, UsageBook } from "./Usage.ts"
+
+/** A session that has a part in it. */
+export interface Member {
+  readonly exhausted: (error: LimitExceeded) => void
+}
+
+type FlowName = "up" | "down" | "packets"
+
+const flowNames = ["up", "down", "packets"] as const
+
+/** All that came may come at once. */
+const wholeRate = (rate: Rate): readonly [Rate, number] => [rate, rate.count]
+
+const ratesOf = ({ down, udpPackets, up }: Limits) => ({
+  up: up === undefined ? undefined : bandwidth(up),
+  down: down === undefined ? undefined : bandwidth(down),
+  packets: udpPackets === undefined ? undefined : wholeRate(udpPackets)
+})
+
+/** What a flow goes on at once nothing limits it any more: those who have it may keep it. */
+const unbounded = bandwidth(1e12)
+
+export class LimitAccount {
+  readonly holder: Holder
+  connections = 0
+  limits: Limits = {}
+  private readonly clock: Clock.Clock
+  private readonly book: UsageBook
+  private readonly devices = new Map<string, number>()
+  private readonly members = new Set<Member>()
+  private readonly flows: Partial<Record<FlowName, LocalFlow>> = {}
+  private fresh: TokenBucket | undefined = undefined
+  private usage: Usage | undefined = undefined
+
+  constructor(holder: Holder, limits: Limits, clock: Clock.Clock, book: UsageBook) {
+    this.holder = holder
+    this.clock = clock
+    this.book = book
+    this.change(limits)
+  }
+
+  /** Goes on under other limits, also those who are in. */
+  change(limits: Limits): void {
+    this.limits = limits
+    const rates = ratesOf(limits)
+    for (const name of flowNames) {
+      const flow = this.flows[name]
+      const [rate, burst] = rates[name] ?? unbounded
+      if (flow !== undefined) flow.change(rate, burst)
+      else if (rates[name] !== undefined) this.flows[name] = new LocalFlow(rate, burst, this.clock)
+    }
+    const { newConnections } = limits
+    if (newConnections === undefined) this.fresh = undefined
+    else if (this.fresh === undefined) this.fresh = new TokenBucket(newConnections, newConnections.count, this.now())
+    else this.fresh.change(newConnections, newConnections.count, this.now())
+    const counts = limits.bytesPerDay !== undefined || limits.bytesPerMonth !== undefined
+    if (counts) this.usage ??= this.book.of(this.holder)
+    else this.usage = undefined
+  }
+
+  flow(name: FlowName): LocalFlow | undefined {
+    return this.flows[name]
+  }
+
+  /** How many different client addresses are in. */
+  get deviceCount(): number {
+    return this.devices.size
+  }
+
+  get counts(): boolean {
+    return this.usage !== undefined
+  }
+
+  /** What is in the way of one more; nothing is taken. */
+  problem(client: string): LimitExceeded | undefined {
+    const { connections, devices, newConnections } = this.limits
+    if (connections !== undefined && this.connections >= connections) {
+      return this.exceeded("connections", fullWords(this.holder, this.connections, connections, "connections"))
+    }
+    if (devices !== undefined && this.devices.size >= devices && !this.devices.has(client)) {
+      return this.exceeded("devices", fullWords(this.holder, this.devices.size, devices, "devices"))
+    }
+    const usedUp = this.usedUp()
+    if (usedUp !== undefined) return usedUp
+    return newConnections !== undefined && this.fresh !== undefined && this.fresh.wait(1, this.now()) > 0
+      ? this.exceeded("newConnections", tooFastWords(this.holder, newConnections))
+      : undefined
+  }
+
+  enter(client: string, member: Member): void {
+    this.connections++
+    this.devices.set(client, (this.devices.get(client) ?? 0) + 1)
+    this.members.add(member)
+    this.fresh?.take(1, this.now())
+  }
+
+  leave(client: string, member: Member): void {
+    this.connections--
+    const left = (this.devices.get(client) ?? 1) - 1
+    if (left === 0) this.devices.delete(client)
+    else this.devices.set(client, left)
+    this.members.delete(member)
+  }
+
+  /** Counts bytes; who is in has to go when that was too much. */
+  add(bytes: number): void {
+    if (this.usage === undefined) return
+    this.usage.add(bytes, this.now())
+    this.book.changed = true
+    const error = this.usedUp()
+    if (error === undefined) return
+    for (const member of this.members) member.exhausted(error)
+  }
+
+  /** Whether it is as if nobody had ever been here, but for what is in the book. */
+  get isBlank(): boolean {
+    return this.connections === 0 && this.fresh?.isFull(this.now()) !== false &&
+      flowNames.every((name) => this.flows[name]?.isFull() !== false)
+  }
+
+  private usedUp(): LimitExceeded | undefined {
+    const { limits: { bytesPerDay, bytesPerMonth }, usage } = this
+    if (usage === undefined) return undefined
+    usage.turn(this.now())
+    if (bytesPerMonth !== undefined && usage.month >= bytesPerMonth) {
+      return this.exceeded("bytesPerMonth", usedUpWords(this.holder, bytesPerMonth, "month", usage.monthUntil))
+    }
+    return bytesPerDay !== undefined && usage.day >= bytesPerDay
+      ? this.exceeded("bytesPerDay", usedUpWords(this.holder, bytesPerDay, "day", usage.until))
+      : undefined
+  }
+
+  private exceeded(limit: Limited, words: string): LimitExceeded {
+    return new LimitExceeded({ limit, words })
+  }
+
+  private now(): number {
+    return this.clock.currentTimeMillisUnsafe()
+  }
+}

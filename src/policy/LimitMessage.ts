@@ -1,0 +1,80 @@
+/** What is said between who keeps the limits and the bans and who asks for them, over a channel that keeps the order. */
+import * as Schema from "effect/Schema"
+import { limited } from "./LimitStore.ts"
+
+const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+
+/** A flow, by a number that stands for the same one as long as a lease of the channel has it, and its slice. */
+const Flow = Schema.Tuple([Count, Count])
+
+const exceeded = { limit: Schema.Literals(limited), words: Schema.String }
+
+const Ban = Schema.Struct({ client: Schema.String, until: Schema.Number, why: Schema.String })
+
+export const ToKeeper = Schema.TaggedUnion({
+  /** May a session begin? Answered by `Admitted` or `Refused`; the id is the lease's from then on. */
+  Ask: {
+    id: Count,
+    user: Schema.optionalKey(Schema.String),
+    groups: Schema.optionalKey(Schema.Array(Schema.String)),
+    /** An address, as text. */
+    client: Schema.optionalKey(Schema.String),
+    limits: Schema.optionalKey(Schema.String)
+  },
+  /** May it go on under another class? Answered as `Ask`; when it is refused, nothing has changed. */
+  Change: { id: Count, limits: Schema.String },
+  /** A session has ended, or does not wait for the answer any more. */
+  Release: { id: Count },
+  /** Bytes that sessions have moved since the last time. */
+  Used: { sessions: Schema.Array(Schema.Tuple([Count, Count])) },
+  /** So much waits for a flow. Answered by `Share`. */
+  Demand: { flow: Count, amount: Count },
+  /** What is left of the shares of a flow that no session has any more. */
+  Return: { flow: Count, amount: Count },
+  /** What is to be done about a client. Answered by `Judged`. */
+  Judge: {
+    id: Count,
+    /** An address, as text. */
+    client: Schema.String,
+    what: Schema.Union([
+      Schema.TaggedStruct("LoginFailed", {}),
+      Schema.TaggedStruct("Ban", { milliseconds: Count, why: Schema.String }),
+      Schema.TaggedStruct("Lift", {})
+    ])
+  },
+  LoggedIn: { client: Schema.String }
+})
+export type ToKeeper = typeof ToKeeper.Type
+
+export const FromKeeper = Schema.TaggedUnion({
+  Admitted: {
+    id: Count,
+    up: Schema.Array(Flow),
+    down: Schema.Array(Flow),
+    packets: Schema.Array(Flow),
+    /** Whether its bytes count for anybody. */
+    counts: Schema.Boolean
+  },
+  Refused: { id: Count, ...exceeded },
+  /** A quota that the session has a part in is used up. */
+  Exhausted: { id: Count, ...exceeded },
+  Share: { flow: Count, amount: Count },
+  /** `failures` is how many logins have failed; a ban that was lifted is told too. */
+  Judged: { id: Count, failures: Count, ban: Schema.optionalKey(Ban) },
+  /** To everybody, before who asked for it is answered. */
+  Banned: { ban: Ban },
+  Lifted: { client: Schema.String }
+})
+export type FromKeeper = typeof FromKeeper.Type
+
+/** As JSON. */
+export const encode = {
+  toKeeper: Schema.encodeSync(ToKeeper),
+  fromKeeper: Schema.encodeSync(FromKeeper)
+}
+
+/** `none` for what is no such message. */
+export const decode = {
+  toKeeper: Schema.decodeUnknownOption(ToKeeper),
+  fromKeeper: Schema.decodeUnknownOption(FromKeeper)
+}

@@ -1,0 +1,73 @@
+/** How much of what a client may use: the service. `MemoryLimits` is the one that ships. */
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as NetAddress from "effect/net/NetAddress"
+import type { Flow } from "./Flow.ts"
+
+/** Who wants to be served. */
+export interface Who {
+  /** The name that the client logged in as. */
+  readonly user?: string | undefined
+  readonly groups?: ReadonlyArray<string> | undefined
+  /** `undefined` for one that did not come by IP: all of those are one. */
+  readonly client: NetAddress.IpAddress | undefined
+  /** The class of limits that holds in the place of each user's; one that nobody knows is none. */
+  readonly limits?: string | undefined
+}
+
+/** All that is limited, but for what flows. `unknown`: nobody could say. */
+export const limited = ["connections", "devices", "newConnections", "bytesPerDay", "bytesPerMonth", "unknown"] as const
+
+export type Limited = typeof limited[number]
+
+/** A limit has been reached. The message is for the log, never for the client: it tells of others. */
+export class LimitExceeded extends Data.TaggedError("LimitExceeded")<{
+  readonly limit: Limited
+  /** `limit: user ann has 100 of 100 connections`, `quota: user ann has used up 10GB a day, more from 2026-12-01 (UTC)` */
+  readonly words: string
+}> {
+  override get message(): string {
+    return this.words
+  }
+}
+
+/** What a session holds for as long as it runs. */
+export interface Lease {
+  /** What the bytes to the target have to pass, one after the other. */
+  readonly up: ReadonlyArray<Flow>
+  /** The same for those to the client. */
+  readonly down: ReadonlyArray<Flow>
+  /** What each datagram has to pass, in either direction. */
+  readonly packets: ReadonlyArray<Flow>
+  /** Told of all bytes that are moved; does nothing where nobody counts them. */
+  readonly used: (bytes: number) => void
+  /** Goes on under another class of limits, unless that has no room. */
+  readonly changeClass: (limits: string) => Effect.Effect<void, LimitExceeded>
+  /** Gives it all back. Idempotent. */
+  readonly release: Effect.Effect<void>
+}
+
+/** Of a session that nothing is held against. */
+export const unlimited: Lease = {
+  up: [],
+  down: [],
+  packets: [],
+  used: () => {},
+  changeClass: () => Effect.void,
+  release: Effect.void
+}
+
+export class LimitStore extends Context.Service<LimitStore, {
+  /**
+   * Lets a session in, or says which limit is in its way; of several, the narrowest. `exhausted` is called at most once,
+   * when a quota is used up that the session has a part in: then it has to end. Who is let in has to release the lease.
+   */
+  readonly admit: (who: Who, exhausted: (error: LimitExceeded) => void) => Effect.Effect<Lease, LimitExceeded>
+}>()("sluice/policy/LimitStore") {
+  /** Without any limit. */
+  static readonly layerUnlimited: Layer.Layer<LimitStore> = Layer.succeed(this, {
+    admit: () => Effect.succeed(unlimited)
+  })
+}

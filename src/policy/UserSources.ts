@@ -1,0 +1,167 @@
+/** Where users come from: flags, the configuration, and a users file that is read again when it changes. */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Fs from "node:fs"
+import * as PasswordHash from "./PasswordHash.ts"
+import * as UsersFile from "./UsersFile.ts"
+import * as UserStore from "./UserStore.ts"
+
+/** A user with a plain password, as `--user NAME:PASSWORD` gives it. */
+export interface User {
+  readonly name: string
+  readonly password: Redacted.Redacted<string>
+}
+
+export interface Options {
+  /** Of two with the same name, the last counts. */
+  readonly users?: ReadonlyArray<User>
+  /** Those of the configuration. */
+  readonly list?: ReadonlyArray<UserStore.StoredUser>
+  /** The path of a users file. */
+  readonly file?: string
+  /**
+   * How often the file is looked at. A change is taken once it was seen twice, so that none is read half written.
+   * Default: half a second.
+   */
+  readonly checkEvery?: Duration.Input
+}
+
+/** Users of a file: the lines of each name together. */
+const fromEntries = (entries: ReadonlyArray<UsersFile.Entry>): ReadonlyArray<UserStore.StoredUser> => {
+  const users = new Map<string, UserStore.StoredUser>()
+  for (const { expires, from, groups, hash, label, limits, name } of entries) {
+    const known = users.get(name)
+    users.set(name, {
+      ...known,
+      name,
+      passwords: [...known?.passwords ?? [], { hash, label, expires }],
+      ...groups !== undefined && { groups },
+      ...from !== undefined && { from },
+      ...limits !== undefined && { limits }
+    })
+  }
+  return [...users.values()]
+}
+
+/** Plain passwords are hashed too, so that all logins go one way. */
+const hashUser = ({ name, password }: User) =>
+  Effect.map(
+    PasswordHash.hash(password),
+    (hash): UserStore.StoredUser => ({ name, passwords: [{ hash: Redacted.make(hash) }] })
+  )
+
+const readFile = Effect.fnUntraced(function*(path: string, taken: ReadonlyMap<string, string>) {
+  const entries = yield* UsersFile.read(path)
+  const twice = entries.find(({ name }) => taken.has(name))
+  if (twice !== undefined) {
+    return yield* new UsersFile.UsersFileError({
+      path,
+      line: twice.line,
+      field: "name",
+      problem: `name ${JSON.stringify(twice.name)} is taken by ${taken.get(twice.name)}`,
+      fix: "remove one of them"
+    })
+  }
+  return fromEntries(entries)
+})
+
+/** What stays the same while the file changes, and how to read all of them together with the file. */
+const prepare = Effect.fnUntraced(function*({ file, list = [], users = [] }: Options) {
+  const plain = new Map(users.map((user) => [user.name, user]))
+  const taken = new Map<string, string>([
+    ...list.map(({ name }) => [name, "the configuration"] as const),
+    ...users.map(({ name }) => [name, "--user"] as const)
+  ])
+  // Flags win over the configuration.
+  const fixed = [
+    ...list.filter(({ name }) => !plain.has(name)),
+    ...yield* Effect.forEach(plain.values(), hashUser, { concurrency: "unbounded" })
+  ]
+  const read = file === undefined
+    ? Effect.succeed<ReadonlyArray<UserStore.StoredUser>>(fixed)
+    : Effect.map(readFile(file, taken), (those) => [...those, ...fixed])
+  return read
+})
+
+const warnOfNobody = (users: ReadonlyArray<UserStore.StoredUser>, path: string) =>
+  users.length > 0
+    ? Effect.void
+    : Effect.logWarning("no user can log in: the users file has none").pipe(Effect.annotateLogs({ path }))
+
+/** All users at this moment. */
+export const read = (
+  options: Options
+): Effect.Effect<ReadonlyArray<UserStore.StoredUser>, UsersFile.UsersFileError> => Effect.flatten(prepare(options))
+
+/** Changes when the file is written, replaced, removed or created. Synchronous, as in `WatchedFile`. */
+const versionOf = (path: string): string => {
+  try {
+    const stat = Fs.statSync(path, { bigint: true })
+    return `${stat.ino}:${stat.size}:${stat.mtimeNs}`
+  } catch {
+    return ""
+  }
+}
+
+/** Looks at the file until the scope closes. A bad one changes nothing, and is logged once. */
+const watch = Effect.fnUntraced(function*(
+  path: string,
+  loaded: string,
+  reread: Effect.Effect<ReadonlyArray<UserStore.StoredUser>, UsersFile.UsersFileError>,
+  replace: UserStore.Memory["replace"],
+  checkEvery: Duration.Input
+) {
+  let taken = loaded
+  let seen = loaded
+  const look = Effect.gen(function*() {
+    const version = versionOf(path)
+    const settled = version === seen
+    seen = version
+    if (version === taken || !settled) return
+    const users = yield* Effect.result(reread)
+    // Changed meanwhile: the next look finds it so.
+    if (versionOf(path) !== version) return
+    taken = version
+    if (Result.isFailure(users)) {
+      return yield* Effect.logError("users file not loaded, the users stay as they were").pipe(
+        Effect.annotateLogs({ reason: users.failure.message })
+      )
+    }
+    const { changed, removed } = yield* replace(users.success)
+    yield* Effect.logInfo("users file loaded").pipe(
+      Effect.annotateLogs({ path, users: users.success.length, changed: changed.size, removed: removed.size })
+    )
+    yield* warnOfNobody(users.success, path)
+  })
+  yield* Effect.forkScoped(Effect.repeat(look, Schedule.spaced(checkEvery)))
+})
+
+/**
+ * Reads all users, and keeps the file's up to date while the scope is open. `replace` puts others in their place until the
+ * file changes again.
+ */
+export const make: (
+  options: Options
+) => Effect.Effect<UserStore.Memory, UsersFile.UsersFileError, Scope.Scope> = Effect.fnUntraced(
+  function*(options: Options) {
+    const { checkEvery = "500 millis", file } = options
+    const reread = yield* prepare(options)
+    // Before it is read, so that no change is missed.
+    const version = file === undefined ? "" : versionOf(file)
+    const users = yield* reread
+    const memory = yield* UserStore.memory(users)
+    if (file !== undefined) {
+      yield* warnOfNobody(users, file)
+      yield* watch(file, version, reread, memory.replace, checkEvery)
+    }
+    return memory
+  }
+)
+
+export const layer = (options: Options): Layer.Layer<UserStore.UserStore, UsersFile.UsersFileError> =>
+  Layer.effect(UserStore.UserStore, Effect.map(make(options), ({ store }) => store))

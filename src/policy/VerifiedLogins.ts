@@ -1,0 +1,120 @@
+/**
+ * Logins that were found right a moment ago, so that the next ones need no hashing.
+ *
+ * What is remembered is a keyed hash of the login, under a key of this process: never the password, and nothing that
+ * another process could make use of. What it was compared with is a part of it, so that nothing outlives its change.
+ * Failures are forgotten at once.
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { createHmac, createSecretKey, randomBytes } from "node:crypto"
+
+export interface Options {
+  /** Default: 1 minute. 0 = nothing is remembered. */
+  readonly timeToLive?: Duration.Input | undefined
+  /** Logins that are remembered; of more, the one that was asked for longest ago is forgotten. Default: 10,000. */
+  readonly capacity?: number | undefined
+}
+
+/** A login that was right. */
+export interface Verified<A> {
+  readonly value: A
+  /** Milliseconds for which it may be remembered at most. */
+  readonly timeToLive?: number | undefined
+}
+
+export interface VerifiedLogins<A> {
+  /** What a login is remembered under. */
+  readonly keyOf: (login: ReadonlyArray<string>) => string
+  /** What is known of a login at a time in milliseconds. */
+  readonly recall: (key: string, now: number) => A | undefined
+  /**
+   * What `verify` finds, which is remembered: `undefined` when it is wrong. Those who ask for the same login at the same
+   * time share one verification, which is interrupted when nobody waits for it any more.
+   */
+  readonly find: <E>(
+    key: string,
+    verify: Effect.Effect<Verified<A> | undefined, E>
+  ) => Effect.Effect<A | undefined, E>
+  readonly size: () => number
+}
+
+interface Remembered<A> {
+  readonly value: A
+  readonly until: number
+}
+
+interface Running {
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+  waiting: number
+}
+
+export const make = <A>({ capacity = 10_000, timeToLive = "1 minute" }: Options = {}): VerifiedLogins<A> => {
+  const secret = createSecretKey(randomBytes(32))
+  const longest = Duration.toMillis(Duration.fromInputUnsafe(timeToLive))
+  // A map keeps its order: the first is the one that was not asked for longest.
+  const remembered = new Map<string, Remembered<A>>()
+  const running = new Map<string, Running>()
+
+  const remember = (key: string, { timeToLive = longest, value }: Verified<A>, now: number): void => {
+    const millis = Math.min(longest, timeToLive)
+    if (millis <= 0 || capacity <= 0) return
+    for (const oldest of remembered.keys()) {
+      if (remembered.size < capacity) break
+      remembered.delete(oldest)
+    }
+    remembered.set(key, { value, until: now + millis })
+  }
+
+  const leave = (key: string, run: Running): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      run.waiting--
+      if (run.waiting > 0) return Effect.void
+      if (running.get(key) === run) running.delete(key)
+      // It may be in the middle of what can't be interrupted: nobody waits for that.
+      run.fiber.interruptUnsafe()
+      return Effect.void
+    })
+
+  return {
+    // Each part with its length, so that no two logins are the same text.
+    keyOf: (login) =>
+      createHmac("sha256", secret).update(login.map((part) => `${part.length}:${part}`).join("\0")).digest("base64"),
+    recall: (key, now) => {
+      const known = remembered.get(key)
+      if (known === undefined) return undefined
+      remembered.delete(key)
+      if (now >= known.until) return undefined
+      remembered.set(key, known)
+      return known.value
+    },
+    find: <E>(key: string, verify: Effect.Effect<Verified<A> | undefined, E>) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function*() {
+          let run = running.get(key)
+          if (run === undefined) {
+            const fiber = yield* Effect.forkDetach(
+              Effect.interruptible(Effect.flatMap(verify, (verified) =>
+                Effect.map(Clock.currentTimeMillis, (now) => {
+                  if (verified !== undefined) remember(key, verified, now)
+                  return verified?.value
+                })))
+            )
+            const started: Running = { fiber, waiting: 0 }
+            run = started
+            running.set(key, started)
+            fiber.addObserver(() => {
+              if (running.get(key) === started) running.delete(key)
+            })
+          }
+          run.waiting++
+          // The same login has the same kind of verification: what fails there fails as it would here.
+          const fiber = run.fiber as Fiber.Fiber<A | undefined, E>
+          return yield* Effect.ensuring(restore(Fiber.join(fiber)), leave(key, run))
+        })
+      ),
+    size: () => remembered.size
+  }
+}

@@ -1,0 +1,174 @@
+/** Limits and bans of a configuration file, in the program itself. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as PasswordHash from "../../src/policy/PasswordHash.ts"
+import * as Cli from "../support/Cli.ts"
+import { within } from "../support/Polling.ts"
+import { ask, AU, C4, connect, connectThrough, type RawClient } from "../support/RawClient.ts"
+import { echo, target } from "../support/Targets.ts"
+import { associated, U4, udpEcho } from "../support/Udp.ts"
+
+const setup = Effect.fnUntraced(function*(text: string, args: ReadonlyArray<string> = []) {
+  const folder = yield* Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "sluice-limits-"))),
+    (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+  )
+  const path = join(folder, "sluice.yaml")
+  writeFileSync(path, `listen: 127.0.0.1:0\n${text}`)
+  const serve = Cli.serve({ args: ["--config", path, ...args], inherits: 1 })
+  return { folder, path, serve }
+})
+
+const users = Effect.map(
+  PasswordHash.hash(Redacted.make("sesame")),
+  (hash) =>
+    "users:\n" + ["ann", "bob"].map((name) => `  - { name: ${name}, password: "${hash}", groups: [staff] }\n`).join("")
+)
+
+const echoes = (client: RawClient): Effect.Effect<boolean> =>
+  client.send("ping").pipe(
+    Effect.andThen(client.read(4)),
+    Effect.match({ onFailure: () => false, onSuccess: (bytes) => bytes.toString() === "ping" })
+  )
+
+const refusal = (port: number, to: number, login?: Uint8Array) =>
+  Effect.scoped(Effect.map(Effect.flip(connectThrough(port, to, login)), ({ code }) => code))
+
+describe("limits:", () => {
+  it.live("of connections are each user's own, and what is left is given back", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { serve } = yield* setup(`${yield* users}limits: { user: { connections: 2 } }\n`)
+      const proxy = yield* serve
+      const ann = AU("ann", "sesame")
+      const first = yield* connectThrough(proxy.port, origin.port, ann)
+      yield* connectThrough(proxy.port, origin.port, ann)
+      assert.strictEqual(yield* refusal(proxy.port, origin.port, ann), "REP 2")
+      assert.match(
+        yield* proxy.takeLine(/connection ended/),
+        / user=ann reply=2 .*reason="limit: user ann has 2 of 2 connections"$/
+      )
+      assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port, AU("bob", "sesame"))))
+      yield* first.end
+      yield* first.readToEnd
+      yield* proxy.takeLine(/connection ended/)
+      assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port, ann)))
+    }))
+
+  it.live("are told to HTTP clients as 429", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { serve } = yield* setup("limits: { client: { connections: 1 } }\n")
+      const proxy = yield* serve
+      yield* connectThrough(proxy.port, origin.port)
+      const client = yield* connect(proxy.port)
+      yield* client.send(`CONNECT 127.0.0.1:${origin.port} HTTP/1.1\r\n\r\n`)
+      assert.match((yield* client.readToEnd).toString(), /^HTTP\/1\.1 429 Too Many Requests\r\n/)
+    }))
+
+  it.live("of a class are those of whom a rule gives it", () =>
+    Effect.gen(function*() {
+      const [free, tight] = yield* Effect.all([echo(), echo()])
+      const { serve } = yield* setup(
+        `rules:\n  - { ports: [${tight.port}], action: allow, limits: tight }\n` +
+          "limits: { classes: { tight: { connections: 1 } } }\n"
+      )
+      const proxy = yield* serve
+      yield* connectThrough(proxy.port, tight.port)
+      assert.strictEqual(yield* refusal(proxy.port, tight.port), "REP 2")
+      for (let count = 0; count < 3; count++) yield* connectThrough(proxy.port, free.port)
+    }))
+
+  it.live("of bytes end who has used them up, and are remembered over a restart", () =>
+    Effect.gen(function*() {
+      const block = Buffer.alloc(150_000, "x")
+      const origin = yield* target((socket) => {
+        socket.write(block)
+        socket.on("error", () => {})
+      })
+      const { folder, serve } = yield* setup(
+        "limits: { client: { bytesPerDay: 100kB }, stateFile: usage.json }\n"
+      )
+      const state = join(folder, "usage.json")
+      const first = yield* serve
+      const client = yield* connectThrough(first.port, origin.port)
+      yield* Effect.exit(client.readToEnd)
+      assert.match(
+        yield* first.takeLine(/connection ended/),
+        /reason="quota: client 127\.0\.0\.1 has used up 100kB a day, more from \d{4}-\d\d-\d\d \(UTC\)"/
+      )
+      assert.strictEqual((yield* ask(first.port, C4(origin.port)))[1], 2)
+      assert.strictEqual(yield* first.stop, 0)
+      assert.isTrue(existsSync(state))
+      assert.strictEqual(statSync(state).mode & 0o777, 0o600)
+      const second = yield* serve
+      assert.strictEqual((yield* ask(second.port, C4(origin.port)))[1], 2)
+      assert.strictEqual(yield* second.stop, 0)
+      writeFileSync(state, readFileSync(state).subarray(0, 20))
+      const third = yield* serve
+      yield* connectThrough(third.port, origin.port)
+      yield* third.takeLine(/level=warn .*usage\.json/)
+    }))
+
+  it.live("of UDP packets drop those that are too many, and count them", () =>
+    Effect.gen(function*() {
+      const origin = yield* udpEcho()
+      const { serve } = yield* setup("limits: { client: { udpPackets: 10/m } }\n")
+      const proxy = yield* serve
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { send } = yield* associated(proxy.port)
+        for (let count = 0; count < 40; count++) yield* send(U4(origin.port, "x"))
+        assert.isTrue(yield* within(Effect.sync(() => origin.received.length > 0)))
+      }))
+      const line = yield* proxy.takeLine(/connection ended/)
+      const [, dropped = "0"] = / dropped_limited=(\d+)/.exec(line) ?? []
+      assert.isAtLeast(Number(dropped), 25, line)
+    }))
+
+  it.live("hold with workers for all of them together", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { serve } = yield* setup("workers: 2\nlimits: { client: { connections: 4 } }\n")
+      const proxy = yield* serve
+      for (let count = 0; count < 4; count++) yield* connectThrough(proxy.port, origin.port)
+      for (let count = 0; count < 4; count++) assert.strictEqual(yield* refusal(proxy.port, origin.port), "REP 2")
+    }))
+
+  it.live("a worker that is killed gives back what its connections had", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { serve } = yield* setup("workers: 2\nlimits: { client: { connections: 4 } }\n")
+      const proxy = yield* serve
+      const [, pid = ""] = / pid=(\d+)/.exec(yield* proxy.takeLine(/worker listens/)) ?? []
+      const clients = yield* Effect.forEach([1, 2, 3, 4], () => connectThrough(proxy.port, origin.port))
+      assert.strictEqual(yield* refusal(proxy.port, origin.port), "REP 2")
+      process.kill(Number(pid), "SIGKILL")
+      yield* proxy.takeLine(/worker crashed/)
+      yield* proxy.takeLine(/worker listens.* worker=3 /)
+      const alive = yield* Effect.forEach(clients, echoes)
+      assert.include(alive, false)
+      for (let lost = alive.filter((lives) => !lives).length; lost > 0; lost--) {
+        assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port)))
+      }
+      assert.strictEqual(yield* refusal(proxy.port, origin.port), "REP 2")
+    }))
+})
+
+describe("bans:", () => {
+  it.live("follow failed logins, late answers first, and keep the right password out too", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { serve } = yield* setup(`${yield* users}bans: { after: 3, delay: 50ms, for: 1h }\n`)
+      const proxy = yield* serve
+      for (let count = 0; count < 3; count++) {
+        yield* Effect.exit(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "wrong"))))
+      }
+      yield* proxy.takeLine(/client banned for its failed logins/)
+      yield* Effect.flip(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "sesame"))))
+      yield* proxy.takeLine(/reason="authentication failed: .*ban/)
+    }))
+})

@@ -1,0 +1,285 @@
+/** A configuration that changes while the program serves. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
+import { createHash } from "node:crypto"
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as PasswordHash from "../../src/policy/PasswordHash.ts"
+import * as Cli from "../support/Cli.ts"
+import { within } from "../support/Polling.ts"
+import { ask, AU, C4, connect, connectThrough, G0, probe, type RawClient } from "../support/RawClient.ts"
+import { echo, target } from "../support/Targets.ts"
+import { associated, U4, udpEcho } from "../support/Udp.ts"
+
+/** A file that can be written again, by renaming as editors do. */
+const file = (text: string) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "sluice-reload-"))),
+      (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+    ),
+    (folder) => {
+      const path = join(folder, "sluice.yaml")
+      const write = (text: string) => {
+        writeFileSync(`${path}.new`, text)
+        renameSync(`${path}.new`, path)
+      }
+      write(text)
+      return { folder, path, write: (text: string) => Effect.sync(() => write(text)) }
+    }
+  )
+
+const listen = "listen: 127.0.0.1:0\n"
+
+const deny = (name: string, port: number) => `  - { name: ${name}, ports: [${port}], action: deny }\n`
+
+const setup = Effect.fnUntraced(function*(text: string, args: ReadonlyArray<string> = []) {
+  const config = yield* file(text)
+  const proxy = yield* Cli.serve({ args: ["--config", config.path, ...args], inherits: 1 })
+  /** Writes another text, and waits until it is in force, or has been refused. */
+  const change = (text: string) =>
+    Effect.andThen(config.write(text), proxy.takeLine(/msg="configuration (?:not )?loaded/))
+  return { ...config, change, proxy }
+})
+
+const echoes = (client: RawClient): Effect.Effect<boolean> =>
+  client.send("ping").pipe(
+    Effect.andThen(client.read(4)),
+    Effect.match({ onFailure: () => false, onSuccess: (bytes) => bytes.toString() === "ping" })
+  )
+
+/** Whether it ends within a second. */
+const ends = (client: RawClient) =>
+  Effect.map(Effect.timeoutOption(Effect.exit(client.readToEnd), "1 second"), (exit) => exit._tag === "Some")
+
+describe("a changed configuration", () => {
+  it.live("is taken by itself, and judges those who are being served: nobody else notices", () =>
+    Effect.gen(function*() {
+      const [one, two] = yield* Effect.all([echo(), echo()])
+      const { change, proxy } = yield* setup(listen)
+      const [denied, stays] = [yield* connectThrough(proxy.port, one.port), yield* connectThrough(proxy.port, two.port)]
+      assert.match(yield* change(`${listen}rules:\n${deny("no-one", one.port)}`), / path=\S+sluice\.yaml ended=1$/)
+      assert.isTrue(yield* ends(denied))
+      assert.isTrue(yield* echoes(stays))
+      assert.match(yield* proxy.takeLine(/connection ended/), /reason="denied: rule no-one"/)
+      assert.strictEqual((yield* ask(proxy.port, C4(one.port)))[1], 2)
+      assert.isTrue(yield* probe(proxy.port, two.port))
+      assert.match(yield* change(listen), /configuration loaded/)
+      assert.isTrue(yield* probe(proxy.port, one.port))
+    }))
+
+  it.live("that is wrong is told of in one line, and the one before stays; SIGHUP asks again", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { change, proxy, write } = yield* setup(`${listen}rules:\n${deny("no-mail", 25)}`)
+      const running = yield* connectThrough(proxy.port, origin.port)
+      const line = yield* change(`${listen}rules:\n  - { ports: [80-], action: deny }\n`)
+      assert.match(line, /level=error msg="configuration not loaded, the one before stays" reason="\S+sluice\.yaml:3:/)
+      assert.include(line, "rules[0].ports")
+      assert.strictEqual((yield* ask(proxy.port, C4(25)))[1], 2)
+      assert.isTrue(yield* echoes(running))
+      yield* proxy.signal("SIGHUP")
+      yield* proxy.takeLine(/configuration not loaded/)
+      yield* write(listen)
+      yield* proxy.signal("SIGHUP")
+      yield* proxy.takeLine(/configuration loaded/)
+      assert.strictEqual((yield* ask(proxy.port, C4(25)))[1], 5)
+      assert.isTrue(yield* echoes(running))
+    }))
+
+  it.live("opens and closes listeners, and keeps those that stay", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { port: free } = yield* Effect.scoped(echo())
+      const { change, proxy } = yield* setup("listen: [127.0.0.1:0]\n")
+      const running = yield* connectThrough(proxy.port, origin.port)
+      yield* change(`listen: ["127.0.0.1:0", "127.0.0.1:${free}"]\n`)
+      assert.isTrue(yield* probe(proxy.port, origin.port))
+      assert.isTrue(yield* probe(free, origin.port))
+      assert.match(
+        yield* change(`listen: ["127.0.0.1:0", "127.0.0.1:${origin.port}"]\n`),
+        /not loaded, .* reason="\S+ listen: 127\.0\.0\.1:\d+ is in use/
+      )
+      assert.isTrue(yield* probe(free, origin.port))
+      yield* change("listen: [127.0.0.1:0]\n")
+      assert.strictEqual((yield* Effect.flip(connect(free))).code, "ECONNREFUSED")
+      assert.isTrue(yield* echoes(running))
+    }))
+
+  it.live("takes users in and out, and does not become an open proxy", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const hash = yield* PasswordHash.hash(Redacted.make("sesame"))
+      const user = (name: string) => `  - { name: ${name}, password: "${hash}" }\n`
+      const { change, proxy } = yield* setup(`${listen}users:\n${user("ann")}${user("bob")}`)
+      const [ann, bob] = yield* Effect.forEach(["ann", "bob"], (name) =>
+        connectThrough(proxy.port, origin.port, AU(name, "sesame")))
+      assert.match(yield* change(`${listen}users:\n${user("bob")}${user("cid")}`), / ended=1$/)
+      assert.isTrue(ann !== undefined && (yield* ends(ann)))
+      assert.match(yield* proxy.takeLine(/connection ended/), / user=ann .*reason="the user may not log in any more"/)
+      assert.isTrue(bob !== undefined && (yield* echoes(bob)))
+      assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port, AU("cid", "sesame"))))
+      assert.match(yield* change("listen: 0.0.0.0:0\n"), /not loaded, .*would be an open proxy/)
+      assert.isTrue(bob !== undefined && (yield* echoes(bob)))
+    }))
+
+  it.live("A38 loses no byte of 500 transfers and refuses no client", () =>
+    Effect.gen(function*() {
+      const size = 200_000
+      const block = Buffer.alloc(size, "sluice")
+      const expected = createHash("sha256").update(block).digest("hex")
+      const origin = yield* target((socket) => {
+        // Slow enough to be under way during all of it.
+        let sent = 0
+        const timer = setInterval(() => {
+          socket.write(block.subarray(sent, sent + size / 10))
+          sent += size / 10
+          if (sent < size) return
+          clearInterval(timer)
+          socket.end()
+        }, 200)
+        socket.on("error", () => clearInterval(timer))
+      })
+      const hash = yield* PasswordHash.hash(Redacted.make("sesame"))
+      const users = (...names: ReadonlyArray<string>) =>
+        `${listen}users:\n${names.map((name) => `  - { name: ${name}, password: "${hash}" }\n`).join("")}` +
+        `rules:\n${deny("no-mail", 25)}`
+      const { change, proxy } = yield* setup(users("ann"))
+      const datagrams = yield* udpEcho()
+      const quick = yield* echo()
+      const association = yield* associated(proxy.port, { login: AU("ann", "sesame") })
+      const transfer = Effect.scoped(Effect.gen(function*() {
+        const client = yield* connectThrough(proxy.port, origin.port, AU("ann", "sesame"))
+        return createHash("sha256").update(yield* client.readToEnd).digest("hex")
+      }))
+      const transfers = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: 500 }), () => transfer, { concurrency: "unbounded" })
+      )
+      const connects = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: 1000 }), () =>
+          Effect.scoped(Effect.gen(function*() {
+            return yield* echoes(yield* connectThrough(proxy.port, quick.port, AU("ann", "sesame")))
+          })), { concurrency: 16 })
+      )
+      for (const names of [["ann", "bob"], ["ann", "bob", "cid"]]) {
+        assert.match(yield* change(users(...names)), /configuration loaded" path=\S+$/)
+        assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, quick.port, AU(names.at(-1) ?? "", "sesame"))))
+        assert.deepStrictEqual(
+          (yield* association.exchange(U4(datagrams.port, "x"))).bytes,
+          U4(datagrams.port, "x")
+        )
+      }
+      const hashes = yield* Fiber.join(transfers)
+      assert.deepStrictEqual([...new Set(hashes)], [expected])
+      assert.deepStrictEqual([...new Set(yield* Fiber.join(connects))], [true])
+    }), 60_000)
+})
+
+describe("a changed configuration, with workers", () => {
+  it.live("is taken by each of them, or by none, and running connections stay", () =>
+    Effect.gen(function*() {
+      const [one, two] = yield* Effect.all([echo(), echo()])
+      const text = `workers: 2\n${listen}`
+      const { change, proxy } = yield* setup(text)
+      const stays = yield* Effect.forEach(
+        Array.from({ length: 6 }),
+        () => connectThrough(proxy.port, two.port)
+      )
+      const denied = yield* Effect.forEach(Array.from({ length: 6 }), () => connectThrough(proxy.port, one.port))
+      assert.match(yield* change(`${text}rules:\n${deny("no-one", one.port)}`), /configuration loaded.* ended=6$/)
+      for (const client of denied) assert.isTrue(yield* ends(client))
+      const codes = yield* Effect.forEach(Array.from({ length: 8 }), () => ask(proxy.port, C4(one.port)))
+      assert.deepStrictEqual(codes.map((reply) => reply[1]), Array.from({ length: 8 }, () => 2))
+      assert.match(yield* change(`${text}rules: none\n`), /configuration not loaded/)
+      const still = yield* Effect.forEach(Array.from({ length: 4 }), () => ask(proxy.port, C4(one.port)))
+      assert.deepStrictEqual(still.map((reply) => reply[1]), [2, 2, 2, 2])
+      for (const client of stays) assert.isTrue(yield* echoes(client))
+    }))
+
+  it.live("may open another listener: those that stay refuse nobody", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { port: free } = yield* Effect.scoped(echo())
+      const { change, proxy } = yield* setup("workers: 2\nlisten: [127.0.0.1:0]\n", ["--drain-timeout", "10s"])
+      const running = yield* connectThrough(proxy.port, origin.port)
+      const visits = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: 300 }), () => probe(proxy.port, origin.port), { concurrency: 4 })
+      )
+      assert.match(
+        yield* change(`workers: 2\nlisten: ["127.0.0.1:0", "127.0.0.1:${free}"]\n`),
+        /configuration loaded/
+      )
+      assert.deepStrictEqual([...new Set(yield* Fiber.join(visits))], [true])
+      assert.isTrue(yield* probe(free, origin.port))
+      assert.isTrue(yield* echoes(running))
+      yield* running.end
+    }))
+})
+
+describe("a configuration", () => {
+  const canary = "S3cr3t-canary"
+
+  it.live("A36 shows no password, in whatever it has one", () =>
+    Effect.gen(function*() {
+      const hash = yield* PasswordHash.hash(Redacted.make(canary))
+      const text = `logLevel: trace
+${listen}users:
+  - { name: ann, password: "${hash}" }
+upstreams:
+  out: { proxies: ["socks5h://ann:${canary}@127.0.0.1:9"] }
+rules:
+  - { ports: [9], action: allow, via: out }
+`
+      const { change, proxy } = yield* setup(text)
+      for (const password of [canary, `${canary}!`]) {
+        yield* Effect.exit(Effect.scoped(connectThrough(proxy.port, 9, AU("ann", password))))
+      }
+      yield* change(`${text}bad: ${canary}\n`)
+      yield* change(text.replace(hash, canary))
+      yield* change(text.replace("socks5h:", "socks9:"))
+      yield* change(`${text}\n`)
+      assert.strictEqual(yield* proxy.stop, 0)
+      const all = proxy.stdout() + proxy.stderr()
+      assert.match(all, /bad: no such key/)
+      for (const shown of [canary, hash, Buffer.from(canary).toString("hex"), Buffer.from(canary).toString("base64")]) {
+        assert.notInclude(all, shown)
+      }
+    }))
+
+  it.live("A33 A34 keeps other machines off what is inside, whatever the rules allow, unless they say so", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { change, proxy } = yield* setup(
+        `listen: 127.0.0.1:0\nproxyProtocol: [127.0.0.1]\nrules:\n  - { name: all, action: allow }\n`
+      )
+      const outsider = Buffer.from("PROXY TCP4 203.0.113.7 127.0.0.1 4711 1080\r\n")
+      const mapped = Buffer.concat([
+        Buffer.from("05010004 00000000 00000000 0000ffff 7f000001".replaceAll(" ", ""), "hex"),
+        C4(origin.port).subarray(-2)
+      ])
+      const codes = Effect.forEach([C4(origin.port), mapped], (request) =>
+        Effect.scoped(Effect.gen(function*() {
+          const client = yield* connect(proxy.port)
+          yield* client.send(outsider, G0, request)
+          return (yield* client.read(4))[3]
+        })))
+      assert.deepStrictEqual(yield* codes, [2, 2])
+      assert.match(
+        yield* proxy.takeLine(/connection ended/),
+        /reason="denied: internal network 127\.0\.0\.0\/8 \(loopback\)"/
+      )
+      yield* change(
+        `listen: 127.0.0.1:0\nproxyProtocol: [127.0.0.1]\nrules:\n  - { name: all, action: allow, internal: true }\n`
+      )
+      assert.deepStrictEqual(yield* codes, [0, 0])
+      yield* change(
+        `listen: 127.0.0.1:0\nproxyProtocol: [127.0.0.1]\nrules:\n  - { to: [127.0.0.0/8], action: deny }\n` +
+          `  - { action: allow, internal: true }\n`
+      )
+      assert.deepStrictEqual(yield* codes, [2, 2])
+      assert.isTrue(yield* within(Effect.sync(() => /denied: rule 1"/.test(proxy.stderr()))))
+    }))
+})

@@ -1,0 +1,191 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { mkdtempSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Cli from "../support/Cli.ts"
+
+const hash = "$argon2id$v=19$m=19456,t=2,p=1$c2x1aWNlLWV4YW1wbGU$F8zPvMBb4DsxAFaD1j4M2SbvdQF4WbsLNfSJtbIR7lk"
+const folder = mkdtempSync(join(tmpdir(), "sluice-check-"))
+
+const write = (name: string, text: string): string => {
+  writeFileSync(join(folder, name), text)
+  return name
+}
+
+/** Runs in the folder, so that paths are short. */
+const check = (name: string, text: string) => Cli.run(["check", write(name, text)], { cwd: folder })
+
+const fine = (name: string, text: string, summary: string, ...warnings: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    assert.deepStrictEqual(yield* check(name, text), {
+      code: 0,
+      stdout: [...warnings.map((warning) => `warning: ${name}:${warning}\n`), `${name} is fine: ${summary}\n`].join(""),
+      stderr: ""
+    })
+  })
+
+const wrong = (name: string, text: string, ...lines: ReadonlyArray<string>) =>
+  Effect.gen(function*() {
+    assert.deepStrictEqual(yield* check(name, text), {
+      code: 1,
+      stdout: "",
+      stderr: lines.map((line) => `sluice: ${name}:${line}\n`).join("")
+    })
+  })
+
+describe("sluice check", () => {
+  it.live("is content with a good file, and runs its tests", () =>
+    fine(
+      "good.yaml",
+      `
+users:
+  - { name: ann, password: "${hash}", groups: staff }
+lists: { office: [10.1.0.0/16] }
+userOptions: { to: { kind: pool, values: { de: pool-de } } }
+upstreams: { pool-de: { proxies: "socks5h://127.0.0.1:1080" } }
+default: deny
+rules:
+  - { name: no-databases, groups: staff, to: .corp, ports: 5432, action: deny, reply: 5 }
+  - { clients: office, to: 10.2.0.0/16, action: allow }
+  - { name: workday, to: .shop.test, when: { days: mon-fri, hours: 08:00-18:00, zone: UTC }, action: allow }
+  - { to: [.example, 192.0.2.0/24], action: allow }
+  - { name: by-pool, to: .pool.test, via: pool-de, action: allow }
+tests:
+  - { user: ann, connect: "db.corp:5432", expect: deny rule no-databases }
+  - { user: ann+to-de, connect: "db.corp:5432", expect: deny rule no-databases }
+  - { groups: staff, connect: "db.corp:5432", expect: deny rule no-databases }
+  - { user: bob, connect: "db.corp:5432", resolvesTo: 198.51.100.1, expect: deny default }
+  - { connect: "db.corp:5432", resolvesTo: 198.51.100.1, expect: deny default deny }
+  - { client: 10.1.2.3, connect: "10.2.0.1:80", expect: allow rule 2 }
+  - { client: 10.3.0.1, connect: "10.2.0.1:80", expect: deny default }
+  - { connect: "a.shop.test:80", resolvesTo: 198.51.100.1, at: 2027-01-04T10:00:00Z, expect: allow rule workday }
+  - { connect: "a.shop.test:80", resolvesTo: 198.51.100.1, at: 2027-01-03T10:00:00Z, expect: deny }
+  - { connect: "a.example:80", resolvesTo: 10.0.0.1, expect: deny internal network }
+  - { connect: "a.example:80", resolvesTo: [10.0.0.1, 198.51.100.1], expect: allow rule 4 }
+  - { connect: "b.pool.test:80", resolvesTo: 198.51.100.1, expect: allow rule by-pool }
+`,
+      "5 rules, 12 tests passed"
+    ))
+
+  it.live("tells each test that fails, and why", () =>
+    wrong(
+      "tests.yaml",
+      `rules:
+  - { name: a, to: 192.0.2.0/24, action: deny }
+userOptions: { to: { kind: session } }
+tests:
+  - { connect: "192.0.2.1:80", expect: allow }
+  - { connect: "192.0.2.1:80", expect: deny rule b }
+  - { connect: "192.0.2.1:80", expect: deny rule a }
+  - { connect: "198.51.100.1:80", expect: deny }
+  - { connect: "a.test:80", expect: allow }
+  - { user: ann+at-x, connect: "a.test:80", expect: allow }
+`,
+      "5:5 tests[0]: expected allow, but 192.0.2.1:80 is denied by rule a",
+      "6:5 tests[1]: expected deny rule b, but 192.0.2.1:80 is denied by rule a",
+      "8:5 tests[3]: expected deny, but 198.51.100.1:80 is allowed by default allow",
+      "9:5 tests[4]: a.test:80 is undecided: a rule needs to know the addresses of the host; add resolvesTo: [ADDRESS]",
+      "10:5 tests[5]: unknown option \"at-x\" in the user name; known: to"
+    ))
+
+  it.live("tells what the schema complains about, each on its line", () =>
+    wrong(
+      "schema.yaml",
+      "lisen: 1\nworkers: 0\n",
+      "1:1 lisen: no such key; did you mean listen?",
+      "2:1 workers: \"0\" is not a whole number from 1 to 1024, or auto"
+    ))
+
+  it.live("looks at all files", () =>
+    Effect.gen(function*() {
+      write("users.txt", "ann\n")
+      yield* wrong(
+        "files.yaml",
+        `listen: ["tls://127.0.0.1:1?cert=c.pem&key=k.pem", "127.0.0.1:2", "localhost:2"]
+users: users.txt
+limits: { stateFile: no/such/usage.json }
+`,
+        "1:10 listen[0]: cert c.pem: no such file",
+        "1:1 listen: 127.0.0.1:2 is given twice; give it once",
+        "2:1 users: users.txt:1: no colon after the name; write NAME:HASH, and for the hash run: sluice hash",
+        "3:11 limits.stateFile: no/such is no folder that can be written to"
+      )
+    }))
+
+  it.live("warns of rules that can never match", () =>
+    fine(
+      "dead.yaml",
+      `users:
+  - { name: ann, password: "${hash}", groups: staff }
+  - { name: old, password: "${hash}", expires: 2020-01-01 }
+lists: { none: [], office: 10.0.0.0/8 }
+rules:
+  - { name: web, ports: 1-1000, action: allow }
+  - { ports: [80, 443], users: ann, action: deny }
+  - { to: none, action: deny }
+  - { users: [an], groups: staf, action: deny }
+  - { to: ofice, action: deny }
+  - { listeners: "127.0.0.1:99", action: deny }
+`,
+      "6 rules, 0 tests passed",
+      "7:5 rules[1]: can never match: rule web before it matches all that it would",
+      "8:7 rules[2].to: can never match: has nothing in it: list none",
+      "9:15 rules[3].users[0]: there is no user \"an\", as far as is known here",
+      "9:20 rules[3].groups: no user is in the group \"staf\", as far as is known here",
+      "10:7 rules[4].to: \"ofice\" is taken for a domain; did you mean the list office?",
+      "11:7 rules[5].listeners: \"127.0.0.1:99\" is none of 127.0.0.1:1080",
+      "3:5 users[1]: \"old\" can't log in any more: expired 2020-01-01"
+    ))
+
+  it.live("warns of an open proxy, unless the rules close it", () =>
+    Effect.gen(function*() {
+      yield* fine(
+        "open.yaml",
+        "listen: 0.0.0.0:1080\nopenProxy: true\n",
+        "0 rules, 0 tests passed",
+        "1:1 listen: 0.0.0.0:1080 is an open proxy: whoever reaches it may use it"
+      )
+      yield* fine(
+        "refused.yaml",
+        "listen: [\"[::]:1080\"]\n",
+        "0 rules, 0 tests passed",
+        "1:1 listen: [::]:1080 would be an open proxy, which serve refuses; add users, or say openProxy: true if it is meant"
+      )
+      yield* fine(
+        "closed.yaml",
+        "listen: 0.0.0.0:1080\nopenProxy: true\ndefault: deny\nrules: [{ clients: 192.0.2.0/24, action: allow }]\n",
+        "1 rule, 0 tests passed"
+      )
+      yield* fine("local.yaml", "listen: 127.0.0.1:1080\n", "0 rules, 0 tests passed")
+      write("all.txt", `ann:${hash}\n`)
+      yield* fine("users.yaml", "listen: 0.0.0.0:1080\nusers: all.txt\n", "0 rules, 0 tests passed")
+    }))
+
+  it.live("warns of upstreams that are nowhere", () =>
+    Effect.gen(function*() {
+      const { code, stdout } = yield* check(
+        "nowhere.yaml",
+        "upstreams:\n  a: { proxies: [socks5://127.0.0.1, socks5://nowhere.invalid] }\n"
+      )
+      assert.strictEqual(code, 0)
+      assert.match(
+        stdout,
+        /^warning: nowhere\.yaml:2:38 upstreams\.a\.proxies\[1\]: can't resolve nowhere\.invalid: \w+\n/
+      )
+    }))
+
+  it.live("needs a file", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* Cli.run(["check"]), {
+        code: 2,
+        stdout: "",
+        stderr: "sluice: FILE: is missing; see sluice check --help\n"
+      })
+      assert.deepStrictEqual(yield* Cli.run(["check", "--quiet", "x"]), {
+        code: 2,
+        stdout: "",
+        stderr: "sluice: --quiet: no such flag; see sluice check --help\n"
+      })
+    }))
+})

@@ -1,0 +1,186 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { mkdtempSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Cli from "../support/Cli.ts"
+
+const hash = "$argon2id$v=19$m=19456,t=2,p=1$c2x1aWNlLWV4YW1wbGU$F8zPvMBb4DsxAFaD1j4M2SbvdQF4WbsLNfSJtbIR7lk"
+const folder = mkdtempSync(join(tmpdir(), "sluice-explain-"))
+const config = join(folder, "sluice.yaml")
+
+writeFileSync(
+  config,
+  `users:
+  - { name: ann, password: "${hash}", groups: [staff, crawlers], limits: heavy, egress: 192.0.2.7 }
+userOptions:
+  session: { kind: session }
+  country: { kind: pool, values: { de: pool-de } }
+lists: { office: [10.0.0.0/8] }
+upstreams:
+  pool-de: { proxies: ["socks5h://ann:S3cr3t@a.test", ["http://b.test:8080", "socks5h://c.test"]] }
+  here: { proxies: socks5://a.test }
+egress: 192.0.2.1
+limits:
+  global: { connections: 9000 }
+  user: { connections: 10 }
+  client: { newConnections: 600/m }
+  groups: { staff: { bytesPerMonth: 100GB } }
+  classes: { heavy: { down: 10MB/s, udpPackets: 100/s }, light: { devices: 1 } }
+rules:
+  - { name: no-databases, users: ann, to: .corp, ports: 5432, action: deny, reply: 5 }
+  - { name: guests, users: [bob, carl], action: deny }
+  - { name: watched, ports: 80, action: deny, shadow: true }
+  - { name: by-pool, to: .pool.test, via: pool-de, limits: light, action: allow }
+  - { name: by-here, to: .here.test, via: here, egress: 192.0.2.9, action: allow }
+  - { to: 198.51.100.0/24, action: deny }
+`
+)
+
+const explain = Effect.fnUntraced(function*(...args: ReadonlyArray<string>) {
+  const { code, stderr, stdout } = yield* Cli.run(["explain", "--config", config, ...args])
+  assert.deepStrictEqual([code, stderr], [0, ""])
+  assert.notInclude(stdout, "S3cr3t")
+  return stdout.trimEnd().split("\n")
+})
+
+const complains = (args: ReadonlyArray<string>, complaint: string) =>
+  Effect.gen(function*() {
+    assert.deepStrictEqual(yield* Cli.run(["explain", ...args]), {
+      code: 2,
+      stdout: "",
+      stderr: `sluice: ${complaint}\n`
+    })
+  })
+
+describe("sluice explain", () => {
+  it.live("says which rule denies, without looking anything up", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(
+        yield* explain("--user", "ann", "--client", "192.0.2.5", "connect", "db.corp:5432"),
+        [
+          "connect db.corp:5432 by user ann (staff, crawlers) from 192.0.2.5",
+          "as sent:",
+          "  rule no-databases: decides: deny",
+          "  not reached: 5 more",
+          "result: denied by rule no-databases, reply 5"
+        ]
+      )
+    }))
+
+  it.live("says why rules are passed over, the way out, and the limits", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(
+        yield* explain(
+          "--user",
+          "ann",
+          "--client",
+          "2001:db8::1",
+          "--resolves-to",
+          "203.0.113.5",
+          "connect",
+          "a.test:80"
+        ),
+        [
+          "connect a.test:80 by user ann (staff, crawlers) from 2001:db8::1",
+          "as sent:",
+          "  rule no-databases: passed over: port 80 is not 5432",
+          "  rule guests: passed over: user ann is none of bob, carl",
+          "  rule watched: matches, but is a shadow",
+          "  rule by-pool: passed over: a.test is not in .pool.test",
+          "  rule by-here: passed over: a.test is not in .here.test",
+          "  rule 6: undecided: the address of a.test is not known yet",
+          "  default allow: decides: allow",
+          "203.0.113.5:",
+          "  rule no-databases: passed over: port 80 is not 5432",
+          "  rule guests: passed over: user ann is none of bob, carl",
+          "  rule watched: matches, but is a shadow",
+          "  rule by-pool: passed over: a.test (203.0.113.5) is not in .pool.test",
+          "  rule by-here: passed over: a.test (203.0.113.5) is not in .here.test",
+          "  rule 6: passed over: a.test (203.0.113.5) is not in 198.51.100.0/24",
+          "  default allow: decides: allow",
+          "result: allowed by default allow",
+          "upstream: none, it is dialled from here",
+          "egress: 192.0.2.7 (by user)",
+          "limits:",
+          "  all clients together: 9000 connections",
+          "  group staff: 100GB a month",
+          "  user ann (class heavy): 100 UDP packets a second, 10MB a second down",
+          "  client 2001:db8::/64: 600 new connections a minute"
+        ]
+      )
+    }))
+
+  it.live("knows upstreams that look names up, and those that don't", () =>
+    Effect.gen(function*() {
+      const pool = "upstream: pool pool-de: socks5h://ann@a.test:1080, or http://b.test:8080 then socks5h://c.test:1080"
+      const byRule = yield* explain("--user", "dora", "connect", "x.pool.test:443")
+      assert.includeMembers([...byRule], [
+        "connect x.pool.test:443 by user dora",
+        "no such user is known here",
+        "result: allowed by rule by-pool",
+        pool,
+        "  user dora (class light): 1 devices"
+      ])
+      assert.include(
+        yield* explain("--user", "ann+session-1+country-de", "--resolves-to", "203.0.113.5", "connect", "a.test:443"),
+        pool
+      )
+      const here = yield* explain(
+        "--resolves-to",
+        "10.0.0.1",
+        "--resolves-to",
+        "203.0.113.5",
+        "connect",
+        "x.here.test:443"
+      )
+      assert.includeMembers([...here], [
+        "connect x.here.test:443 by somebody who has not logged in",
+        "10.0.0.1:",
+        "203.0.113.5:",
+        "result: allowed by rule by-here",
+        "upstream: pool here: socks5://a.test:1080",
+        "egress: 192.0.2.9 (by rule)"
+      ])
+    }))
+
+  it.live("tells what is inside, and what can't be found", () =>
+    Effect.gen(function*() {
+      const inside = yield* explain("--client", "192.0.2.5", "connect", "10.1.2.3:443")
+      assert.strictEqual(inside.at(-1), "result: denied by internal network 10.0.0.0/8 (private), reply 2")
+      const bind = yield* explain("--protocol", "socks4", "bind", "203.0.113.5:443")
+      assert.include(bind, "result: allowed by default allow")
+      const nowhere = yield* explain("connect", "nowhere.invalid:443")
+      assert.match(nowhere[1] ?? "", /^can't resolve nowhere\.invalid: \w+$/)
+    }))
+
+  it.live("says what is wrong with what was given", () =>
+    Effect.gen(function*() {
+      const given = ["--config", config]
+      yield* complains(["connect", "a.test:1"], "--config: is missing; see sluice explain --help")
+      yield* complains(
+        [...given, "connect", "a.test"],
+        "HOST:PORT: \"a.test\" is not HOST:PORT, such as example.com:443, 192.0.2.1:22 or [2001:db8::1]:22"
+      )
+      yield* complains(
+        [...given, "dial", "a.test:1"],
+        "COMMAND: \"dial\" is not one of connect, bind, associate, resolve, resolve-ptr, forward"
+      )
+      yield* complains(
+        [...given, "--client", "x", "connect", "a.test:1"],
+        "--client: \"x\" is not an IP address, such as 192.0.2.1 or 2001:db8::1"
+      )
+      yield* complains(
+        [...given, "--at", "noon", "connect", "a.test:1"],
+        "--at: \"noon\" is not a moment, such as 2027-01-04T10:30:00Z"
+      )
+      yield* complains(
+        [...given, "--user", "ann+x-1", "connect", "a.test:1"],
+        "--user: unknown option \"x-1\" in the user name; known: session, country"
+      )
+      yield* complains(
+        ["--config", "/nonexistent.yaml", "connect", "a.test:1"],
+        "/nonexistent.yaml: no such file; correct the path"
+      )
+    }))
+})
