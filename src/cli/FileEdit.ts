@@ -15,7 +15,7 @@ const attempt = <A>(what: string, work: () => Promise<A>): Effect.Effect<A, Comm
   Effect.tryPromise({ try: work, catch: (error) => failed(`${what} (${codeOf(error)})`) })
 
 /** How long another edit may take. */
-const patience = Duration.seconds(5)
+const patience = Duration.seconds(3)
 
 const isAlive = (pid: number): boolean => {
   try {
@@ -65,8 +65,9 @@ const acquire = Effect.fnUntraced(function*(path: string, lock: string) {
   })
   if (code === undefined) return
   if (code !== "EEXIST") return yield* failed(`${path}: can't be locked (${code}); let this user write to its folder`)
-  const [holder = ""] = (yield* Effect.promise(() => Fs.readFile(lock, "utf8").catch(() => ""))).split(" ")
-  const who = /^\d+$/.test(holder) ? `process ${holder}` : "somebody"
+  const content = yield* Effect.promise(() => Fs.readFile(lock, "utf8").catch(() => ""))
+  const [, pid, host] = /^(\d+) (\S+)\n$/.exec(content) ?? []
+  const who = pid === undefined ? "somebody" : `process ${pid}${host === os.hostname() ? "" : ` of ${host}`}`
   return yield* failed(`${path}: is being edited by ${who}; try again, or remove ${lock} if that is not so`)
 })
 

@@ -127,7 +127,7 @@ layer(Consumer.layer, { excludeTestServices: true, timeout: "3 minutes" })("the 
       const known = /^(?:(?:CHANGELOG|README)\.md|LICENSE|package\.json|src\/.+\.ts|dist\/.+\.(?:js|d\.ts)(?:\.map)?)$/
       assert.isAbove(files.length, 0)
       // The subcommand of that name is no bench of ours, nor are the tests of a configuration ours.
-      const ours = /^(?:src|dist)\/(?:bench\/\w+|cli\/bench|config\/(?:ConfigTests|Example|TestConfig))\.|^dist\/chunks\//
+      const ours = /^(?:src|dist)\/(?:bench\/\w+|cli\/bench|config\/(?:ConfigTests|Example|TestConfig))\./
       const own = files.filter((file) => !ours.test(file))
       assert.isAbove(own.length, 0)
       assert.deepStrictEqual(files.filter((file) => !known.test(file)), [])
@@ -142,8 +142,7 @@ layer(Consumer.layer, { excludeTestServices: true, timeout: "3 minutes" })("the 
         .filter((stem) => !/^(?:cli$|cli\/|config\/)/.test(stem))
       const modules = stems.flatMap((stem) => [".d.ts", ".d.ts.map", ".js", ".js.map"].map((ending) => stem + ending))
       const built = [...modules, "cli.js", "cli.js.map"]
-      // What only some subcommands or settings need stands beside the program.
-      const found = files.flatMap((file) => /^dist\/(?!chunks\/)([^.].*)$/.exec(file)?.[1] ?? [])
+      const found = files.flatMap((file) => /^dist\/([^.].*)$/.exec(file)?.[1] ?? [])
       assert.isAbove(modules.length, 0)
       assert.deepStrictEqual(built.filter((file) => !found.includes(file)), [])
       const tooMuch = found.filter((file) => !built.includes(file))

@@ -71,10 +71,10 @@ it.live("refuses at once what there is no room for, and has room for other clien
     const error = yield* Effect.flip(PasswordHash.verify(encoded, password, "storm"))
     assert.strictEqual(error.message, "too many logins at once")
 
-    // Two of the storm are being computed. Of all others this one is the next.
+    // Its turn comes long before the storm is over.
     const other = yield* verify("other")
     assert.isTrue(yield* Fiber.join(other))
-    assert.isBelow(running.total, 8)
+    assert.isBelow(running.total, client / 2)
 
     // Some of the storm are done by now. More than there is room for get no further.
     const elsewhere = yield* Effect.forEach(Array.from({ length: all }), (_, index) => verify(`client ${index}`))
@@ -82,7 +82,7 @@ it.live("refuses at once what there is no room for, and has room for other clien
     // Those who leave make room.
     yield* Fiber.interruptAll([...storm, ...elsewhere])
     assert.isTrue(yield* PasswordHash.verify(encoded, password, "storm"))
-    assert.isBelow(running.total, 16)
+    assert.isBelow(running.total, client)
   }))
 
 it.live("hashes on threads that give way to all others, on Linux", () =>
