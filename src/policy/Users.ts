@@ -6,6 +6,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { memoize } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
@@ -105,12 +106,12 @@ const objection = (
     : `the user may not log in from ${NetAddress.formatIp(NetAddress.toCanonical(client.address))}`
 }
 
-const identityOf = ({ egress, groups, limits, name }: StoredUser): Identity => ({
+const identityOf = memoize(({ egress, groups, limits, name }: StoredUser): Identity => ({
   name,
   ...groups !== undefined && { groups },
   ...egress !== undefined && { egress },
   ...limits !== undefined && { limits }
-})
+}))
 
 /**
  * Verifies the hashes of one user for each login. For an unknown name they are those of some user, always the same one
@@ -146,12 +147,11 @@ const loginHashed = (
     return yield* new AuthenticationFailed({ username })
   })
 
+  /** All hashes of a user: a login is remembered for as long as they are the same. */
+  const hashesOf = memoize((user: StoredUser) => user.passwords.map(({ hash }) => Redacted.value(hash)).join())
+
   const keyOf = ({ password, username }: Credentials, user: StoredUser | undefined) =>
-    verified.keyOf([
-      username,
-      Redacted.value(password),
-      ...user?.passwords.map(({ hash }) => Redacted.value(hash)) ?? []
-    ])
+    verified.keyOf([username, Redacted.value(password), user === undefined ? "" : hashesOf(user)])
 
   /** With the same work as for a wrong password: that of `tried` hashes has been done. */
   const refuse = Effect.fnUntraced(function*(user: StoredUser, credentials: Credentials, why: string, tried: number) {

@@ -91,7 +91,9 @@ describe("UsageFile", () => {
     Effect.gen(function*() {
       yield* TestClock.setTime(noon)
       const path = yield* file
-      for (const text of ["", "{", "[]", "{\"version\":2,\"used\":[]}", "{\"version\":1,\"used\":[{\"kind\":\"user\"}]}"]) {
+      for (
+        const text of ["", "{", "[]", "{\"version\":2,\"used\":[]}", "{\"version\":1,\"used\":[{\"kind\":\"user\"}]}"]
+      ) {
         writeFileSync(path, text)
         const [refused, lines] = yield* logged(run(path, 1000))
         assert.isUndefined(refused)
