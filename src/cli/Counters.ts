@@ -3,7 +3,9 @@
  * ask it.
  */
 import * as Effect from "effect/Effect"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { Config } from "../config/Config.ts"
 import type { BanList } from "../policy/BanList.ts"
@@ -13,13 +15,14 @@ import type { WorkerProcess } from "./WorkerProcess.ts"
 export interface Counters {
   readonly limits: LimitStore["Service"]
   readonly bans: BanList["Service"]
-  /** Goes on under the limits of another configuration. */
+  /** Goes on by another configuration. */
   readonly replace: (config: Config) => Effect.Effect<void>
 }
 
 // Who has no configuration file pays for none of it.
 const importLimits = Effect.promise(() => import("../policy/MemoryLimits.ts"))
 const importBans = Effect.promise(() => import("../policy/BanList.ts"))
+const importNetworks = Effect.promise(() => import("../policy/ClientNetwork.ts"))
 const importMessages = Effect.promise(() => import("../policy/LimitMessage.ts"))
 const importKeepers = Effect.promise(() =>
   Promise.all([import("../policy/LimitKeeper.ts"), import("../policy/BanKeeper.ts")])
@@ -31,26 +34,39 @@ const importRemotes = Effect.promise(() =>
 const memory = Effect.fnUntraced(function*({ bans, limits }: Config) {
   const [MemoryLimits, BanList] = [yield* importLimits, yield* importBans]
   const { stateFile } = limits
+  const counted = yield* MemoryLimits.make(limits, stateFile === undefined ? {} : { stateFile })
+  const banned = yield* BanList.memory(bans)
   return {
-    limits: yield* MemoryLimits.make(limits, stateFile === undefined ? {} : { stateFile }),
-    bans: yield* BanList.make(bans)
+    limits: counted,
+    bans: banned.bans,
+    replace: (next: Config) => Effect.andThen(counted.replace(next.limits), banned.replace(next.bans ?? {}))
+  }
+})
+
+/** Whoever is in the networks that are never banned is banned no more. */
+const lift = Effect.fnUntraced(function*(bans: BanList["Service"], { bans: { allow = [] } = {} }: Config) {
+  const { isAmong } = yield* importNetworks
+  for (const { client } of yield* bans.list) {
+    // Of IPv6 it is a network.
+    const address = Result.getOrUndefined(NetAddress.ipFromString(client.replace(/\/.*/, "")))
+    if (address !== undefined && isAmong(allow, address)) yield* bans.lift(address)
   }
 })
 
 /** In this process, for this process. */
 export const own = Effect.fnUntraced(function*(config: Config): Effect.fn.Return<Counters, never, Scope.Scope> {
-  const { bans, limits } = yield* memory(config)
-  return { limits, bans, replace: (next) => limits.replace(next.limits) }
+  const { bans, limits, replace } = yield* memory(config)
+  return { bans, limits, replace: (next) => Effect.andThen(replace(next), lift(bans, next)) }
 })
 
 /** In this process, for its workers. */
 export const keep = Effect.fnUntraced(function*(config: Config) {
-  const { bans, limits } = yield* memory(config)
+  const { bans, limits, replace } = yield* memory(config)
   const [LimitKeeper, BanKeeper] = yield* importKeepers
   const { decode, encode } = yield* importMessages
   const keeper = BanKeeper.make(bans)
   return {
-    replace: (next: Config) => limits.replace(next.limits),
+    replace: (next: Config) => Effect.andThen(replace(next), lift(keeper.bans, next)),
     /** Answers a worker for as long as the scope is open, and then takes back all that it had. */
     attend: Effect.fnUntraced(function*(worker: WorkerProcess) {
       const send = (message: Parameters<typeof encode.fromKeeper>[0]) => worker.send(encode.fromKeeper(message))

@@ -110,12 +110,26 @@ class Recent<A> {
 /** When logins of a client have failed, in milliseconds: no more of them than lead to a ban. */
 type Failures = ReadonlyArray<number>
 
+/** Options with their defaults. */
+const complete = (options: Options) => ({
+  after: options.after ?? 5,
+  allow: options.allow ?? [],
+  within: Duration.toMillis(options.within ?? "10 minutes"),
+  duration: Duration.fromInputUnsafe(options.for ?? "1 hour")
+})
+
+/** A list in memory, for who reloads. */
+export interface MemoryBans {
+  readonly bans: BanList["Service"]
+  /** Goes on by other options, but for `remember`; bans that there are stay as they are. */
+  readonly replace: (options: Options) => Effect.Effect<void>
+}
+
 /** The list, empty. */
-export const make = Effect.fnUntraced(function*(options: Options = {}) {
+export const memory = Effect.fnUntraced(function*(options: Options = {}): Effect.fn.Return<MemoryBans> {
   const clock = yield* Clock.Clock
-  const { after = 5, allow = [], remember = 65_536 } = options
-  const within = Duration.toMillis(options.within ?? "10 minutes")
-  const duration = Duration.fromInputUnsafe(options.for ?? "1 hour")
+  const { remember = 65_536 } = options
+  let current = complete(options)
   const bans = new Recent<Ban>(remember)
   const failed = new Recent<Failures>(remember)
   const now = () => clock.currentTimeMillisUnsafe()
@@ -128,7 +142,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   }
 
   const ban = (address: NetAddress.IpAddress, lasts: Duration.Duration, why: string): Ban | undefined => {
-    if (ClientNetwork.isAmong(allow, address)) return undefined
+    if (ClientNetwork.isAmong(current.allow, address)) return undefined
     const client = ClientNetwork.of(address)
     const made: Ban = { client, until: now() + Duration.toMillis(lasts), why }
     bans.set(client, made)
@@ -137,6 +151,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
   }
 
   const loginFailed = (address: NetAddress.IpAddress): Failed => {
+    const { after, allow, duration, within } = current
     if (ClientNetwork.isAmong(allow, address)) return { failures: 0 }
     const client = ClientNetwork.of(address)
     // A login that was under way when the ban came.
@@ -152,7 +167,7 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
     return { failures: times.length, ban: ban(address, duration, why) }
   }
 
-  return BanList.of({
+  const list = BanList.of({
     find: (address) => Effect.sync(() => find(ClientNetwork.of(address))),
     ban: (address, lasts, why) => Effect.sync(() => ban(address, lasts, why)),
     lift: (address) =>
@@ -170,4 +185,15 @@ export const make = Effect.fnUntraced(function*(options: Options = {}) {
         failed.delete(ClientNetwork.of(address))
       })
   })
+  return {
+    bans: list,
+    replace: (next) =>
+      Effect.sync(() => {
+        current = complete(next)
+      })
+  }
 })
+
+/** The list alone. */
+export const make = (options?: Options): Effect.Effect<BanList["Service"]> =>
+  Effect.map(memory(options), ({ bans }) => bans)

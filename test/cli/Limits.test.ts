@@ -159,16 +159,23 @@ describe("limits:", () => {
 })
 
 describe("bans:", () => {
-  it.live("follow failed logins, late answers first, and keep the right password out too", () =>
-    Effect.gen(function*() {
-      const origin = yield* echo()
-      const { serve } = yield* setup(`${yield* users}bans: { after: 3, delay: 50ms, for: 1h }\n`)
-      const proxy = yield* serve
-      for (let count = 0; count < 3; count++) {
-        yield* Effect.exit(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "wrong"))))
-      }
-      yield* proxy.takeLine(/client banned for its failed logins/)
-      yield* Effect.flip(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "sesame"))))
-      yield* proxy.takeLine(/reason="authentication failed: .*ban/)
-    }))
+  it.live.each(["", "workers: 2\n"])(
+    "follow failed logins, and keep the right password out, until they are lifted: %j",
+    (workers) =>
+      Effect.gen(function*() {
+        const origin = yield* echo()
+        const { path, serve } = yield* setup(`${yield* users}${workers}bans: { after: 3, delay: 50ms, for: 1h }\n`)
+        const proxy = yield* serve
+        for (let count = 0; count < 3; count++) {
+          yield* Effect.exit(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "wrong"))))
+        }
+        yield* proxy.takeLine(/client banned for its failed logins/)
+        yield* Effect.flip(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "sesame"))))
+        yield* proxy.takeLine(/reason="authentication failed: .*ban/)
+        // Whoever may not be banned is not.
+        writeFileSync(path, readFileSync(path, "utf8").replace("for: 1h", "for: 1h, allow: [127.0.0.0/8]"))
+        yield* proxy.takeLine(/configuration loaded/)
+        assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port, AU("ann", "sesame"))))
+      })
+  )
 })
