@@ -99,8 +99,10 @@ const admit = (
   }
   return Effect.map(
     Effect.acquireRelease(
-      limits.admit(who, (error) => session.stop(error.message)),
-      (lease) => lease.release
+      // What is cut off must not look whole.
+      limits.admit(who, (error) => session.cut(error.message)),
+      (lease) => lease.release,
+      { interruptible: true }
     ),
     (lease) => void (session.lease = lease)
   )

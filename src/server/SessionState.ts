@@ -216,6 +216,7 @@ export class SessionState implements Deadline, Observer, Watcher {
 
   /** The same in the middle of what goes either way: no peer shall take what it got for all. */
   cut(reason: string): void {
+    this.reason ??= reason
     if (this.target !== undefined) Effect.runFork(Effect.andThen(this.client.reset, this.target.reset))
     this.stop(reason)
   }
