@@ -75,7 +75,8 @@ export class Live {
     }).pipe(
       Context.add(AccessPolicy, {
         authorize: (request) => now().policy.authorize(request),
-        authorizeAddress: (request, address) => now().policy.authorizeAddress(request, address)
+        authorizeAddress: (request, address) => now().policy.authorizeAddress(request, address),
+        authorizeCommand: (request) => now().policy.authorizeCommand?.(request) ?? Effect.void
       }),
       Context.add(Resolver, {
         resolve: (name) => now().resolver.resolve(name),

@@ -8,7 +8,7 @@ import type * as NetAddress from "effect/net/NetAddress"
 import type { AccessRequest, Verdict } from "./AccessPolicy.ts"
 import type * as AddressWords from "./AddressWords.ts"
 import { type Answer, type Check, compile as compileConditions, Facts, Targets } from "./Conditions.ts"
-import type { Rule } from "./Rule.ts"
+import type { Conditions, Rule } from "./Rule.ts"
 import { RuleIndex } from "./RuleIndex.ts"
 
 /** What the rules say. */
@@ -66,27 +66,29 @@ const verdictOf = (rule: string, { egress, limits, log, proxyHeader, via }: Part
 
 const noShadows: ReadonlyArray<number> = []
 
-/**
- * The same where a rule before it waits for the address. An upstream that the rule names takes the name all the same:
- * what it leads to is then that proxy's to judge.
- */
-const undecidedOf = (decision: Decision): Decision => {
-  const { action, verdict } = decision
-  const isFinal = action === "allow" && verdict.via !== undefined && verdict.via !== "direct"
-  const waiting = action === "allow" ? { ...verdict, undecided: true } : { undecided: true }
-  return { ...decision, undecided: true, verdict: isFinal ? verdict : waiting }
-}
+/** The same where a rule before it waits for the address: no upstream gets the name as it is then. */
+const undecidedOf = (decision: Decision): Decision => ({
+  ...decision,
+  undecided: true,
+  verdict: decision.action === "allow" ? { ...decision.verdict, undecided: true } : { undecided: true }
+})
+
+/** What is asked of the destination. */
+const aboutTarget = ({ ports, to }: Conditions): boolean => ports !== undefined || to !== undefined
 
 class CompiledRule {
   readonly rule: Rule
   readonly label: string
   readonly decided: Decision
   readonly undecided: Decision
+  /** Whether it looks at where a request goes. */
+  readonly looksAtTarget: boolean
   private readonly checks: ReadonlyArray<Check>
   private readonly exceptions: ReadonlyArray<Check>
 
   constructor(rule: Rule, index: number) {
     this.rule = rule
+    this.looksAtTarget = aboutTarget(rule.conditions) || aboutTarget(rule.not ?? {})
     this.label = nameOf(rule, index)
     // Whatever an address may lead to counts where that denies.
     const denies = rule.action === "deny"
@@ -120,6 +122,13 @@ class CompiledRule {
       if (held === "unknown") answer = "unknown"
     }
     return answer
+  }
+
+  /** Whether it matches wherever that goes; one that looks at the target, whether it may match somewhere. */
+  matchesCommand(facts: Facts): boolean {
+    if (!this.looksAtTarget) return this.matches(facts) === "yes"
+    const { ports: _, to: __, ...others } = this.rule.conditions
+    return compileConditions(others, false).every(({ holds }) => holds(facts) === "yes")
   }
 
   /** Why it does not match, or not yet. */
@@ -189,6 +198,20 @@ export class RuleEngine {
     const { decided: certain, undecided: open } = found ?? { decided: this.fallback, undecided: this.undecidedFallback }
     const decision = undecided ? open : certain
     return shadows.length === 0 ? decision : { ...decision, shadows }
+  }
+
+  /**
+   * The denial of a command that no destination could get by: BIND and UDP ASSOCIATE open a port before they say where it
+   * goes. `undefined` when it may go on to be judged by destination.
+   */
+  denies(request: AccessRequest, now: number): Decision | undefined {
+    const facts = new Facts(request, undefined, now)
+    const found = this.compiled.find((rule) => {
+      if (rule.rule.shadow === true || (rule.rule.action === "deny" && rule.looksAtTarget)) return false
+      return rule.matchesCommand(facts)
+    })
+    const decision = found?.decided ?? this.fallback
+    return decision.action === "deny" ? decision : undefined
   }
 
   /** The same for people: each rule, and what became of it. */

@@ -87,7 +87,12 @@ export const make = Effect.fnUntraced(function*(
             : Effect.succeed(decision.verdict)
       )
     },
-    authorizeAddress
+    authorizeAddress,
+    authorizeCommand: (request) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const decision = inForce.engine.denies(request, now)
+        return decision === undefined ? Effect.void : Effect.fail(denied(decision))
+      })
   })
 
   const rules = Rules.of({

@@ -144,6 +144,10 @@ class Association implements Observer, Inside {
     this.counter.drop(why, count)
   }
 
+  denied(rule: string): void {
+    this.session.deniedBy = rule
+  }
+
   private fromClient(bytes: Uint8Array, host: string, port: number): void {
     if (!this.isClient(host, port)) return this.dropped("foreign")
     const end = headerEnd(bytes)

@@ -40,6 +40,8 @@ export interface ConnectionRecord {
   readonly bytesDown: number
   /** Of a UDP association; the payload of its datagrams is in the bytes above. */
   readonly datagrams?: DatagramCounts | undefined
+  /** Of a UDP association: the rule that has denied datagrams, the last of several. */
+  readonly deniedBy?: string | undefined
   /** The level at which a rule has it logged, `None` for not at all. Default: `Info`. */
   readonly level?: LogLevel.LogLevel | undefined
   /** Milliseconds from accept to end. */
@@ -70,6 +72,7 @@ const fieldsOf = (record: ConnectionRecord): object => {
     fields.datagrams_down = record.datagrams.down
     for (const [why, count] of Object.entries(record.datagrams.dropped)) fields[`dropped_${why}`] = count
   }
+  if (record.deniedBy !== undefined) fields.denied_by = record.deniedBy
   fields.duration_ms = Math.round(record.duration)
   fields.reason = record.reason
   return fields

@@ -33,6 +33,8 @@ export type Decide = (destination: Host.HostPort) => Effect.Effect<Way, NoWay>
 export interface Observer {
   sent(bytes: number): void
   dropped(why: Dropped, count?: number): void
+  /** A destination is denied, by this rule. */
+  denied(rule: string): void
 }
 
 /** One destination. While it has neither a way nor a refusal, the decision is awaited. */
@@ -180,6 +182,7 @@ export class Destinations {
     destination.until = this.now() + refusedFor
     const waiting = this.settle(destination)
     if (waiting.length > 0) this.observer.dropped(refusal, waiting.length)
+    if (Result.isSuccess(found) && found.success._tag === "AccessDenied") this.observer.denied(found.success.rule)
     if (Result.isSuccess(found) || Cause.hasInterruptsOnly(cause) || this.broken) return Effect.void
     // Once: whoever can make a service die by a datagram has many of them.
     this.broken = true

@@ -2,7 +2,8 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as NetAddress from "effect/net/NetAddress"
+import * as Host from "effect/net/Host"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { UpstreamPools } from "../client/UpstreamPools.ts"
@@ -64,6 +65,9 @@ export const make = (services: Services) => {
     const { address, command } = wish
     session.command = command
     session.enter("dial")
+    if (command === "associate" || command === "bind") {
+      yield* services.policy.authorizeCommand?.(session.request(nowhere)) ?? Effect.void
+    }
     if (command === "associate") return yield* services.associate(session, dialect)
     if (command === "resolve" || command === "resolve-ptr") {
       return yield* tell(session, dialect, yield* Lookup.answer(services, session, wish))
@@ -84,6 +88,9 @@ export const make = (services: Services) => {
       (exit) => end(session, services.log, exit)
     )
 }
+
+/** The destination of what has none yet. */
+const nowhere = Host.hostPortUnsafe(NetAddress.ipv4Unspecified, 0)
 
 /** Lets it in under the limits that hold for it, for as long as the scope is open. */
 const admit = (

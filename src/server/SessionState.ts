@@ -89,6 +89,8 @@ export class SessionState implements Deadline, Observer, Watcher {
   bytesDown = 0
   /** Of a UDP association. */
   datagrams: DatagramCounter | undefined = undefined
+  /** The rule that has denied datagrams last. */
+  deniedBy: string | undefined = undefined
   private activeAt: number
   /** How much of the waiting writes was left when it was last looked at. */
   private left = 0
@@ -243,6 +245,7 @@ export class SessionState implements Deadline, Observer, Watcher {
       bytesUp: this.bytesUp,
       bytesDown: this.bytesDown,
       ...this.datagrams !== undefined && { datagrams: this.datagrams.counts },
+      ...this.deniedBy !== undefined && { deniedBy: this.deniedBy },
       level: this.verdict?.log,
       duration: this.deadlines.now() - this.startedAt,
       reason

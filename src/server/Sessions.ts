@@ -2,7 +2,10 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Host from "effect/net/Host"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type { AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
 import type { SessionInfo, SessionState } from "./SessionState.ts"
@@ -35,6 +38,12 @@ const rejudge = Effect.fnUntraced(
       session.admit(now)
     }
     session.rejudged?.()
+    const { command } = session
+    if (command === "associate" || command === "bind") {
+      const nowhere = Host.hostPortUnsafe(NetAddress.ipv4Unspecified, 0)
+      const allowed = yield* Effect.result(policy.authorizeCommand?.(session.request(nowhere)) ?? Effect.void)
+      if (Result.isFailure(allowed)) return allowed.failure.message
+    }
     if (granted === undefined) return undefined
     const request = session.request(granted.destination)
     const { address } = granted

@@ -251,8 +251,13 @@ describe("RuleEngine", () => {
       assert.strictEqual(decide(rules, site({}), "198.51.100.1"), "deny by rule 1")
     })
 
-    it("goes to the upstreams of a rule as it is, and to no others while something waits", () => {
-      assert.deepStrictEqual(verdictOf(inside, allow({}, { via: "pool-de" })), { rule: "rule 2", via: "pool-de" })
+    it("goes to no upstreams as it is while something waits", () => {
+      assert.deepStrictEqual(verdictOf(inside, allow({}, { via: "pool-de" })), {
+        rule: "rule 2",
+        via: "pool-de",
+        undecided: true
+      })
+      assert.deepStrictEqual(verdictOf(allow({}, { via: "pool-de" }), inside), { rule: "rule 1", via: "pool-de" })
       assert.deepStrictEqual(verdictOf(inside, allow({})), { rule: "rule 2", undecided: true })
       assert.deepStrictEqual(verdictOf(inside, allow({}, { via: "direct" })), {
         rule: "rule 2",
