@@ -13,6 +13,9 @@ export type Job =
   | { readonly kind: "hash"; readonly password: string; readonly parameters: object }
   | { readonly kind: "verify"; readonly password: string; readonly encoded: string }
 
+/** Two such threads take a fifteenth of a processor from a busy event loop, and what nobody wants else. */
+const niceness = 15
+
 /** As text, since a bundle has no file for it. */
 const source = `
 const { parentPort, workerData } = require("node:worker_threads")
@@ -20,7 +23,7 @@ const os = require("node:os")
 const argon2 = require(workerData)
 if (process.platform === "linux") {
   try {
-    os.setPriority(0, os.constants.priority.PRIORITY_BELOW_NORMAL)
+    os.setPriority(0, ${niceness})
   } catch {}
 }
 parentPort.on("message", ({ encoded, kind, parameters, password }) => {

@@ -113,6 +113,10 @@ const identityOf = memoize(({ egress, groups, limits, name }: StoredUser): Ident
   ...limits !== undefined && { limits }
 }))
 
+/** Nobody could find out whether the login is right. */
+const unable = ({ username }: Credentials) => (error: PasswordHash.TooManyLogins | UserStoreError) =>
+  new AuthenticationFailed({ username, why: error.message, blameless: true })
+
 /**
  * Verifies the hashes of one user for each login. For an unknown name they are those of some user, always the same one
  * for that name, and the outcome is void: so unknown names cost what known ones do, even where hashes differ in their
@@ -124,9 +128,10 @@ const loginHashed = (
   verified: VerifiedLogins.VerifiedLogins<number>,
   otherwise: Login | undefined
 ): Login => {
-  const verifyWith = ({ client, password }: Credentials) => {
+  const verifyWith = (credentials: Credentials) => {
+    const { client, password } = credentials
     const turn = turnOf(client)
-    return ({ hash }: Password) => verify(Redacted.value(hash), password, turn)
+    return ({ hash }: Password) => Effect.mapError(verify(Redacted.value(hash), password, turn), unable(credentials))
   }
 
   /** Which of some passwords a client's is. All are tried up to it, and so are those that have expired. */
@@ -141,7 +146,7 @@ const loginHashed = (
   const unknown = Effect.fnUntraced(function*(credentials: Credentials) {
     const { username } = credentials
     if (otherwise !== undefined) return yield* otherwise(credentials)
-    const decoy = yield* store.decoy(username)
+    const decoy = yield* Effect.mapError(store.decoy(username), unable(credentials))
     // Shared as a user's is, and never remembered.
     yield* verified.find(keyOf(credentials, decoy), Effect.as(matching(decoy?.passwords ?? [], credentials), undefined))
     return yield* new AuthenticationFailed({ username })
@@ -169,8 +174,8 @@ const loginHashed = (
     return why === undefined ? identityOf(user) : yield* refuse(user, credentials, why, index + 1)
   })
 
-  const login = (credentials: Credentials) =>
-    Effect.flatMap(store.find(credentials.username), (user) => {
+  return (credentials) =>
+    Effect.flatMap(Effect.mapError(store.find(credentials.username), unable(credentials)), (user) => {
       if (user === undefined) return unknown(credentials)
       const key = keyOf(credentials, user)
       // Most logins are remembered: these cost a few microseconds.
@@ -181,12 +186,6 @@ const loginHashed = (
         return why === undefined ? Effect.succeed(identityOf(user)) : refuse(user, credentials, why, 0)
       })
     })
-
-  return (credentials) => {
-    const unable = (error: PasswordHash.TooManyLogins | UserStoreError) =>
-      Effect.fail(new AuthenticationFailed({ username: credentials.username, why: error.message, blameless: true }))
-    return Effect.catchTags(login(credentials), { TooManyLogins: unable, UserStoreError: unable })
-  }
 }
 
 /** Who a user is by now; nobody once removed or expired. Those whom others have let in are theirs to judge. */

@@ -98,9 +98,15 @@ export const make = <A>({ capacity = 10_000, timeToLive = "1 minute" }: Options 
     recall: (key, now) => {
       const known = remembered.get(key)
       if (known === undefined) return undefined
-      remembered.delete(key)
-      if (now >= known.until) return undefined
-      remembered.set(key, known)
+      if (now >= known.until) {
+        remembered.delete(key)
+        return undefined
+      }
+      // The order is of use only where something will have to be forgotten soon.
+      if (remembered.size * 2 > capacity) {
+        remembered.delete(key)
+        remembered.set(key, known)
+      }
       return known.value
     },
     find: <E>(key: string, verify: Effect.Effect<Verified<A> | undefined, E>) =>

@@ -32,19 +32,22 @@ const login = (
     return Effect.fail(new NoAcceptableMethod({ wanted }))
   })
 
+// Always the same: each connection would encode them anew.
 const open = MethodSelection.codec.encode({ method: MethodSelection.noAuthentication })
+const loginWanted = MethodSelection.codec.encode({ method: MethodSelection.usernamePassword })
+const loggedIn = PasswordReply.codec.encode({ status: PasswordReply.success })
 
 const authenticate = Effect.fnUntraced(function*(
   session: SessionState,
   reader: MessageReader,
   authenticator: Authenticator["Service"]
 ) {
-  yield* session.client.write(MethodSelection.codec.encode({ method: MethodSelection.usernamePassword }))
+  yield* session.client.write(loginWanted)
   const { password, username } = yield* reader.read(PasswordRequest.codec)
   // Named in the log even when the login fails: an operator wants to see whose door is tried.
   session.user = username
   session.admit(yield* authenticator.authenticate({ username, password, client: session.remote }))
-  yield* session.client.write(PasswordReply.codec.encode({ status: PasswordReply.success }))
+  yield* session.client.write(loggedIn)
 })
 
 /** Reads the request; a command that is not served is refused with 07, once all of it has been read. */
