@@ -34,7 +34,7 @@ export interface Memory {
 }
 
 /** Whether clients have to log in. */
-export const hasUsers = ({ loaded, settings: { user, users } }: Effective): boolean =>
+export const hasUsers = ({ loaded, settings: { user, users } }: Pick<Effective, "loaded" | "settings">): boolean =>
   user.length > 0 || users !== undefined || (loaded?.config.users?.length ?? 0) > 0 || loaded?.config.auth !== undefined
 
 /** Those who have no users don't pay for what reads and checks them, nor others for what they don't have. */

@@ -1,8 +1,6 @@
 /** What is wrong with a configuration, and what is odd about it: what `sluice check` prints. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Host from "effect/net/Host"
-import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Fs from "node:fs"
 import { dirname } from "node:path"
@@ -10,14 +8,14 @@ import * as ConfigFile from "../config/ConfigFile.ts"
 import * as ConfigTests from "../config/ConfigTests.ts"
 import * as DeadRules from "../config/DeadRules.ts"
 import { escape, quote } from "../config/Escape.ts"
-import * as Judge from "../config/Judge.ts"
 import { nearest } from "../config/Nearest.ts"
 import type { Settings } from "../config/Settings.ts"
-import * as Visitor from "../config/Visitor.ts"
 import * as Expiry from "../policy/Expiry.ts"
+import type { Rule } from "../policy/Rule.ts"
 import type { StoredUser } from "../policy/UserStore.ts"
 import * as Certificates from "../transport/Certificates.ts"
 import * as ListenAddress from "../transport/ListenAddress.ts"
+import * as Deciders from "./Deciders.ts"
 import * as ListenFailure from "./ListenFailure.ts"
 import * as UpstreamNames from "./UpstreamNames.ts"
 
@@ -125,54 +123,42 @@ const expired = ({ config: { users = [] }, sourceOf }: Loaded, now: number): Lin
       : [`${sourceOf(["users", index])}: ${quote(name)} can't log in any more: expired ${Expiry.format(last)}`]
   })
 
-/** Somebody on the internet, and somewhere else on it (RFC 5737, and an address that is nobody's special one). */
-const stranger = NetAddress.ipv4FromBytesUnsafe(Uint8Array.of(203, 0, 113, 77))
-const elsewhere = NetAddress.ipv4FromBytesUnsafe(Uint8Array.of(93, 184, 216, 34))
+/** Whether it asks for nobody in particular. */
+const isForAll = ({ action, conditions: { clients, groups, users }, shadow }: Rule): boolean =>
+  action === "allow" && shadow !== true && clients === undefined && groups === undefined && users === undefined
 
-/** Whether anybody may use it as they like. */
-const openProxy = Effect.fnUntraced(function*(
-  loaded: Loaded,
-  settings: Settings,
-  hasUsers: boolean,
-  now: number
-) {
-  const { listen, openProxy } = settings
+/** Whether anybody may use it, if only in part, where that is meant: by the default, or by a rule that asks for nobody. */
+const openProxy = ({ config, rules, sourceOf }: Loaded, { listen, openProxy }: Settings, hasUsers: boolean): Lines => {
   const exposed = ListenFailure.exposed(listen)
-  if (exposed === undefined || hasUsers) return []
-  const judge = yield* Judge.make(loaded, settings)
-  const request = Visitor.requestOf(Visitor.nobody, settings, {
-    client: stranger,
-    destination: Host.hostPortUnsafe(elsewhere, 443),
-    listener: ListenAddress.format(exposed)
-  })
-  const { action } = yield* judge.judge(request, undefined, now)
-  if (action !== "allow") return []
-  const place = `${loaded.sourceOf(["listen"])}: ${ListenAddress.format(exposed)}`
-  return [
-    openProxy
-      ? `${place} is an open proxy: whoever reaches it may use it`
-      : `${place} would be an open proxy, which serve refuses; add users, or say openProxy: true if it is meant`
-  ]
-}, Effect.scoped)
+  if (exposed === undefined || hasUsers || !openProxy) return []
+  return config.default === "allow" || rules.some(isForAll)
+    ? [`${sourceOf(["listen"])}: ${ListenAddress.format(exposed)} is an open proxy: whoever reaches it may use it`]
+    : []
+}
 
 /** Looks at all that a file names: certificates, users, folders; runs its tests; and looks for oddities. */
 export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded) {
-  const { config } = loaded
   const settings = yield* ConfigFile.settingsOf(loaded)
   const now = yield* Clock.currentTimeMillis
   const users = yield* Effect.result(readUsers(loaded, settings))
   const known = Result.getOrElse(users, (): ReadonlyArray<StoredUser> => [])
-  const hasUsers = config.users !== undefined || config.auth !== undefined || settings.users !== undefined ||
-    settings.user.length > 0
+  const hasUsers = Deciders.hasUsers({ loaded, settings })
+  const danger = ListenFailure.openProxy({
+    listen: settings.listen,
+    hasUsers,
+    meant: settings.openProxy,
+    source: loaded.sourceOf(["listen"])
+  })
   const problems = [
     ...yield* listenProblems(loaded, settings),
     ...Result.isFailure(users) ? [users.failure] : [],
     ...stateProblems(loaded),
+    ...danger === undefined ? [] : [danger.message],
     // Without the users, those that tests name have no groups.
     ...Result.isFailure(users) ? [] : yield* ConfigTests.failures(loaded, settings, known, now)
   ]
   const warnings = [
-    ...yield* openProxy(loaded, settings, hasUsers, now),
+    ...openProxy(loaded, settings, hasUsers),
     ...deadRules(loaded),
     ...strangers(loaded, known),
     ...misspelt(loaded),

@@ -61,8 +61,10 @@ const same = (a: string, b: string): boolean => a === b
 /** Whether every request that matches `inner` matches `outer` too. May miss some, and is never wrong. */
 const coversAll = (outer: Rule, inner: Rule): boolean => {
   const [a, b] = [outer.conditions, inner.conditions]
+  // An IPv6 address that carries one of IPv4 is in that one's network where this denies, not where it allows.
+  const isNarrower = outer.action === "allow" && inner.action === "deny" && a.to?.some(({ _tag }) => _tag !== "Domain")
   const excepts = Object.values(outer.not ?? {}).some((condition) => condition !== undefined)
-  return !excepts && a.when === undefined &&
+  return !excepts && isNarrower !== true && a.when === undefined &&
     covers(a.users, b.users, same) && covers(a.groups, b.groups, same) && covers(a.listeners, b.listeners, same) &&
     covers(a.protocols, b.protocols, same) && covers(a.commands, b.commands, same) &&
     covers(a.ports, b.ports, isRangeWithin) &&

@@ -1,4 +1,5 @@
 /** `rules:` of a configuration file. */
+import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -70,12 +71,22 @@ export const commands = ["connect", "bind", "associate", "resolve", "resolve-ptr
 /** As requests name listeners. */
 const parseListener = (text: string): Result.Result<string, string> => {
   if (text.startsWith("unix:")) return Result.succeed(text)
-  const [, scheme = "", place = ""] = /^(tls:\/\/)?(.*)$/s.exec(text) ?? []
+  // What `listen` has behind the address of TLS is no part of its name.
+  const [, scheme = "", place = ""] = /^(tls:\/\/)?([^/?]*)(?:\/?\?.*)?$/s.exec(text) ?? []
   const address = Result.getOrUndefined(NetAddress.inetAddressFromString(place.replace(/^localhost:/i, "127.0.0.1:")))
   return address === undefined
     ? Fields.wrong(text, "a listener, such as 127.0.0.1:1080, tls://0.0.0.0:1443 or unix:/run/sluice.sock")
     : Result.succeed(scheme + NetAddress.formatInet(address))
 }
+
+/** The path of a Unix socket is relative to the file's folder, as in `listen`. */
+const listener = FileValue.refine(
+  FileValue.parsed(FileValue.text(), parseListener),
+  (name) =>
+    name.startsWith("unix:")
+      ? Effect.map(FileValue.inFolder(name.slice("unix:".length)), (path) => `unix:${path}`)
+      : Effect.succeed(name)
+)
 
 const words = (description: string) => optional(FileValue.listOf(FileValue.text(), { description }))
 
@@ -83,7 +94,7 @@ const conditions = {
   users: words("Names of users"),
   groups: words("Groups, of which the user is in one"),
   clients: optional(items("Where clients are: networks, or names of lists")),
-  listeners: optional(FileValue.listOf(FileValue.parsed(FileValue.text(), parseListener), {
+  listeners: optional(FileValue.listOf(listener, {
     description: "Where clients come in, as in `listen`"
   })),
   protocols: optional(FileValue.listOf(FileValue.choice(protocols), { description: "What clients speak" })),

@@ -57,10 +57,11 @@ const parseExpectation = (text: string): Result.Result<Expectation, string> => {
     : Result.fail(`${quote(text)} is not what can be expected; write allow, deny, or with what decides: deny rule NAME`)
 }
 
-/** Whether what was decided is what was expected. */
+/** Whether what was decided is what was expected. Of what is no rule, the first words will do: `deny internal network`. */
 export const meets = (expected: Expectation, action: "allow" | "deny", words: string): boolean =>
   expected.action === action &&
-  (expected.words === undefined || words === expected.words || words.startsWith(`${expected.words} `))
+  (expected.words === undefined || words === expected.words ||
+    (!words.startsWith("rule ") && words.startsWith(`${expected.words} `)))
 
 const optional = Schema.optionalKey
 

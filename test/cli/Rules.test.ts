@@ -7,9 +7,10 @@ import { join } from "node:path"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
 import { proxy } from "../support/Proxy.ts"
-import { ask, C4, CD, hex } from "../support/RawClient.ts"
+import { ask, C4, CD, G0, hex } from "../support/RawClient.ts"
 import { echo } from "../support/Targets.ts"
 import { associated, U4, UA, udpEcho } from "../support/Udp.ts"
+import * as UnixClient from "../support/UnixClient.ts"
 
 const serve = Effect.fnUntraced(function*(text: string) {
   const folder = yield* Effect.acquireRelease(
@@ -50,6 +51,23 @@ describe("rules:", () => {
         assert.strictEqual(closed.received.length, 0)
       }))
       assert.match(yield* takeLine(/connection ended/), / dropped_denied=1 denied_by="default deny"/)
+    }))
+
+  it.live("about a Unix socket name it as `listen` does, relative to the file", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const folder = mkdtempSync(join(tmpdir(), "sluice-rules-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true, force: true })))
+      const path = join(folder, "sluice.yaml")
+      writeFileSync(
+        path,
+        "listen: [127.0.0.1:0, \"unix:s.sock\"]\nrules:\n  - { listeners: [\"unix:s.sock\"], action: deny }\n"
+      )
+      const { port } = yield* Cli.serve({ args: ["--config", path], inherits: 2 })
+      assert.strictEqual((yield* ask(port, C4(origin.port)))[1], 0)
+      const client = yield* UnixClient.connect(join(folder, "s.sock"))
+      yield* client.send(G0, C4(origin.port))
+      assert.strictEqual((yield* client.read(4))[3], 2)
     }))
 
   it.live("about networks hold for names that a later rule sends elsewhere, too", () =>

@@ -138,7 +138,7 @@ rules:
       "3:5 users[1]: \"old\" can't log in any more: expired 2020-01-01"
     ))
 
-  it.live("warns of an open proxy, unless the rules close it", () =>
+  it.live("refuses what serve would for an open proxy, and warns of one that is meant, unless the rules close it", () =>
     Effect.gen(function*() {
       yield* fine(
         "open.yaml",
@@ -146,11 +146,16 @@ rules:
         "0 rules, 0 tests passed",
         "1:1 listen: 0.0.0.0:1080 is an open proxy: whoever reaches it may use it"
       )
+      for (const more of ["", "users: []\n", "default: deny\nrules: [{ clients: 192.0.2.0/24, action: allow }]\n"]) {
+        const { code, stderr } = yield* check("refused.yaml", `listen: ["[::]:1080"]\n${more}`)
+        assert.strictEqual(code, 1)
+        assert.match(stderr, /^sluice: refused\.yaml:1:1 listen: \[::\]:1080 would be an open proxy; add /)
+      }
       yield* fine(
-        "refused.yaml",
-        "listen: [\"[::]:1080\"]\n",
-        "0 rules, 0 tests passed",
-        "1:1 listen: [::]:1080 would be an open proxy, which serve refuses; add users, or say openProxy: true if it is meant"
+        "ports.yaml",
+        "listen: 0.0.0.0:1080\nopenProxy: true\ndefault: deny\nrules: [{ ports: 80, action: allow }]\n",
+        "1 rule, 0 tests passed",
+        "1:1 listen: 0.0.0.0:1080 is an open proxy: whoever reaches it may use it"
       )
       yield* fine(
         "closed.yaml",
