@@ -14,6 +14,7 @@ import type { AccessRequest, Verdict } from "../policy/AccessPolicy.ts"
 import * as ClientNetwork from "../policy/ClientNetwork.ts"
 import * as Limit from "../policy/Limit.ts"
 import type * as RuleEngine from "../policy/RuleEngine.ts"
+import * as Users from "../policy/Users.ts"
 import type { StoredUser } from "../policy/UserStore.ts"
 import * as DnsResolver from "../transport/DnsResolver.ts"
 import * as Egress from "../transport/Egress.ts"
@@ -49,8 +50,14 @@ const stepLine = ({ outcome, rule, why }: RuleEngine.Step, { action }: RuleEngin
   return `${rule}: ${words}${why === "" ? "" : `: ${why}`}`
 }
 
-/** Each rule, and what became of it; those that were not reached in one line. */
-const steps = ({ address, decision, steps }: RuleEngine.Explanation): Lines => {
+/**
+ * Each rule, and what became of it; those that were not reached in one line. `refusal` is what refuses the address, if
+ * anything does.
+ */
+const stepLines = (
+  { address, decision, steps }: RuleEngine.Explanation,
+  refusal: string | undefined
+): Lines => {
   const reached = steps.filter(({ outcome }) => outcome !== "not reached")
   const rest = steps.length - reached.length
   return [
@@ -58,7 +65,8 @@ const steps = ({ address, decision, steps }: RuleEngine.Explanation): Lines => {
     ...indent([
       ...reached.map((step) => stepLine(step, decision)),
       ...decision.index === -1 ? [`${decision.rule}: decides: ${decision.action}`] : [],
-      ...rest === 0 ? [] : [`not reached: ${rest} more`]
+      ...rest === 0 ? [] : [`not reached: ${rest} more`],
+      ...refusal === undefined || decision.action === "deny" ? [] : [`${refusal}: denies it all the same`]
     ])
   ]
 }
@@ -128,6 +136,17 @@ const limitLines = (
 const resultLine = (judgement: Judge.Judgement): string =>
   `result: ${Judge.format(judgement)}${judgement.action === "deny" ? `, reply ${judgement.reply}` : ""}`
 
+/** Why none of the user's passwords would let the client in. */
+const loginLines = (user: StoredUser | undefined, client: NetAddress.IpAddress | undefined, now: number): Lines => {
+  if (user === undefined) return []
+  const from = client && NetAddress.inetAddressUnsafe(client, 0)
+  const objections = user.passwords.map((password) => Users.objection(user, password, from, now))
+  const known = objections.filter((objection) => objection !== undefined)
+  return known.length < objections.length || known.length === 0
+    ? []
+    : [`the login would be refused: ${[...new Set(known)].join("; ")}`]
+}
+
 /** All users, those of a users file too. */
 const usersOf = Effect.fnUntraced(function*({ config }: Loaded, { users: file }: Settings) {
   const list: ReadonlyArray<StoredUser> = config.users ?? []
@@ -187,6 +206,12 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
 
   const { addresses, judgement, trouble } = yield* answer(judge, settings, request, question.resolvesTo, now)
 
+  const explanations = yield* Effect.forEach(judge.engine.explain(request, addresses, now), (explanation) => {
+    const { address } = explanation
+    const refusal = address === undefined ? Effect.undefined : judge.refusalOf(request, address, now)
+    return Effect.map(refusal, (refusal) => stepLines(explanation, refusal))
+  })
+
   const who = visitor.name === undefined
     ? "somebody who has not logged in"
     : `user ${visitor.name}${groups.length === 0 ? "" : ` (${groups.join(", ")})`}`
@@ -196,8 +221,9 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
   return [
     `${command} ${Host.formatHostPort(destination)} by ${who}${from}`,
     ...isUnknown ? ["no such user is known here"] : [],
+    ...loginLines(visitor.user, client, now),
     ...trouble === undefined ? [] : [trouble],
-    ...judge.engine.explain(request, addresses, now).flatMap(steps),
+    ...explanations.flat(),
     resultLine(judgement),
     ...judgement.action === "allow"
       ? [

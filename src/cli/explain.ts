@@ -1,7 +1,9 @@
 /** `sluice explain`: which rule decides a request, and why not another one. */
 import * as Argument from "effect/cli/Argument"
+import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Result from "effect/Result"
@@ -20,10 +22,13 @@ const commands = ["connect", "bind", "associate", "resolve", "resolve-ptr", "for
 const text = (name: string, metavar: string, description: string) =>
   Flag.String(name).pipe(Flag.withMetavar(metavar), Flag.withDescription(description))
 
+/** What `sluice` itself takes the file from where no flag says it. */
+const configVariable = "SLUICE_CONFIG"
+
 const flags = {
   command: Argument.Literals("COMMAND", commands).pipe(Argument.withDescription("What is asked for: connect")),
   target: Argument.String("HOST:PORT").pipe(Argument.withDescription("Where to")),
-  config: text("config", "FILE", "The configuration file"),
+  config: text("config", "FILE", `The configuration file (default: ${configVariable})`).pipe(Flag.optional),
   user: text("user", "NAME", "Who asks, with options as a client would give them; no password (default: nobody)").pipe(
     Flag.optional
   ),
@@ -68,7 +73,13 @@ export const explain = Command.make(
     const resolvesTo = yield* Effect.forEach(input.resolvesTo, (written) => address("resolves-to", written))
     const at = yield* given("at", input.at, parseMoment)
 
-    const loaded = yield* Flags.loadFile(input.config)
+    const fromVariable = yield* Effect.mapError(
+      Config.option(Config.String(configVariable)),
+      (cause) => new CliError.UserError({ cause })
+    )
+    const path = Option.orElse(input.config, () => fromVariable)
+    if (Option.isNone(path)) return yield* unusable("--config: is missing; see sluice explain --help")
+    const loaded = yield* Flags.loadFile(path.value)
     const Explanation = yield* Effect.promise(() => import("./Explanation.ts"))
     const lines = yield* Explanation.make(loaded, {
       command: input.command,

@@ -40,6 +40,12 @@ export interface Judge {
     addresses: ReadonlyArray<NetAddress.IpAddress> | undefined,
     now: number
   ) => Effect.Effect<Judgement>
+  /** What refuses one address to a request, a rule or the internal networks, in the words of the log. */
+  readonly refusalOf: (
+    request: AccessRequest,
+    address: NetAddress.IpAddress,
+    now: number
+  ) => Effect.Effect<string | undefined>
 }
 
 /** Stands for a chain, or several, of which only one thing is asked here. */
@@ -77,6 +83,13 @@ const stopped = (now: number): Clock.Clock => {
   }
 }
 
+/** At that time, and without a log: shadow rules would be told of. */
+const quietlyAt = (now: number) => <A>(effect: Effect.Effect<A>): Effect.Effect<A> =>
+  effect.pipe(
+    Effect.provideService(Clock.Clock, stopped(now)),
+    Effect.provideService(References.MinimumLogLevel, "None")
+  )
+
 const isName = (host: Host.Host): boolean => typeof host === "string"
 
 /** Makes the judge; nothing is looked up or dialled. */
@@ -109,15 +122,18 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     engine,
+    refusalOf: (request, address, now) =>
+      policy.authorizeAddress(request, address).pipe(
+        Effect.match({ onSuccess: () => undefined, onFailure: ({ rule }) => rule }),
+        quietlyAt(now)
+      ),
     judge: (request, addresses, now) =>
       judge(request, addresses).pipe(
         Effect.catchTags({
           AccessDenied: ({ reply = 2, rule }) => Effect.succeed<Judgement>({ action: "deny", words: rule, reply }),
           ResolveError: ({ message }) => Effect.succeed<Judgement>({ action: "undecided", words: message })
         }),
-        Effect.provideService(Clock.Clock, stopped(now)),
-        // Shadow rules would be told of.
-        Effect.provideService(References.MinimumLogLevel, "None")
+        quietlyAt(now)
       )
   }
 })

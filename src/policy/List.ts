@@ -52,18 +52,30 @@ export const entryFromString = (text: string): Result.Result<Entry, string> => {
   )
 }
 
+/** Of a list with no more than this, its entries are kept as they are too. */
+const short = 256
+
 export class List {
   readonly _tag = "List"
   readonly name: string
   readonly networks: NetworkSet
   readonly domains: DomainSet
   readonly globs: ReadonlyArray<string>
+  /** All that is in it, where that is not much. */
+  readonly entries: ReadonlyArray<Entry> | undefined
 
-  constructor(name: string, networks: NetworkSet, domains: DomainSet, globs: ReadonlyArray<string>) {
+  constructor(
+    name: string,
+    networks: NetworkSet,
+    domains: DomainSet,
+    globs: ReadonlyArray<string>,
+    entries: ReadonlyArray<Entry> | undefined
+  ) {
     this.name = name
     this.networks = networks
     this.domains = domains
     this.globs = globs
+    this.entries = entries
   }
 
   static make(name: string, entries: Iterable<Entry>): List {
@@ -98,12 +110,15 @@ export class ListBuilder {
   private readonly networks = new NetworkSet()
   private readonly domains = new DomainSetBuilder()
   private readonly globs = new Set<string>()
+  private entries: Array<Entry> | undefined = []
 
   constructor(name: string) {
     this.name = name
   }
 
   add(entry: Entry): void {
+    if (this.entries?.length === short) this.entries = undefined
+    this.entries?.push(entry)
     if (entry._tag === "IpNetwork") this.networks.add(entry)
     else if (entry.kind === "glob") this.globs.add(entry.text)
     else this.domains.add(entry.text, entry.kind === "suffix")
@@ -111,6 +126,6 @@ export class ListBuilder {
 
   /** Makes the list, in steps between which something else can be done. */
   *steps(): Generator<void, List> {
-    return new List(this.name, this.networks, yield* this.domains.steps(), [...this.globs])
+    return new List(this.name, this.networks, yield* this.domains.steps(), [...this.globs], this.entries)
   }
 }

@@ -1,221 +1,171 @@
 /**
  * Which of many rules may match a request at all: a set of bits for each kind of condition, of which all are cut with
- * each other. A thousand rules are 32 words; only those that are left are asked one by one.
+ * each other, and another for each kind of exception, which are taken off. Only those that are left are asked one by one.
  *
- * It may leave rules in that don't match, never the other way round. Ports and times are not looked at, and lists
- * neither, which are long.
+ * It may leave rules in that don't match, never the other way round. Times are not looked at.
  */
 import type { AccessRequest } from "./AccessPolicy.ts"
-import type * as AddressWords from "./AddressWords.ts"
 import type { Facts } from "./Conditions.ts"
-import { NetworkSet } from "./NetworkSet.ts"
 import type { Conditions, Rule } from "./Rule.ts"
+import { HolderMap, type Holders, RuleBits } from "./RuleBits.ts"
+import { TargetIndex } from "./TargetIndex.ts"
 
-/** A bit for each rule. */
-class Bits {
-  readonly words: Uint32Array
+/** Adds the rules that have a condition of one kind, and meet it. */
+type Collect = (facts: Facts, into: RuleBits) => void
 
-  constructor(size: number) {
-    this.words = new Uint32Array(Math.ceil(size / 32))
-  }
-
-  add(index: number): void {
-    this.words[index >> 5] = (this.words[index >> 5] ?? 0) | 1 << (index & 31)
-  }
-
-  addAll(indices: ReadonlyArray<number> | undefined): void {
-    if (indices !== undefined) { for (const index of indices) this.add(index) }
-  }
-
-  join({ words }: Bits): void {
-    for (let word = 0; word < words.length; word++) this.words[word] = (this.words[word] ?? 0) | (words[word] ?? 0)
-  }
-
-  keep({ words }: Bits): void {
-    for (let word = 0; word < words.length; word++) this.words[word] = (this.words[word] ?? 0) & (words[word] ?? 0)
-  }
-
-  drop({ words }: Bits): void {
-    for (let word = 0; word < words.length; word++) this.words[word] = (this.words[word] ?? 0) & ~(words[word] ?? 0)
-  }
-
-  /** The first from `index` on; -1 when there is none. */
-  next(index: number): number {
-    let at = index >> 5
-    let word = (this.words[at] ?? 0) & -1 << (index & 31)
-    while (word === 0) {
-      if (++at >= this.words.length) return -1
-      word = this.words[at] ?? 0
-    }
-    return 32 * at + 31 - Math.clz32(word & -word)
-  }
-}
-
-/** One kind of condition. */
-interface Dimension {
-  /** Adds the rules that may match by it. */
-  readonly collect: (facts: Facts, into: Bits) => void
-}
-
-const put = <K>(map: Map<K, Array<number>>, key: K, index: number): void => {
-  const known = map.get(key)
-  if (known === undefined) map.set(key, [index])
-  else known.push(index)
-}
-
-/** Rules that don't have a condition, or have it in a way that this index knows nothing of. */
-const anyOf = (rules: ReadonlyArray<Rule>, isOpen: (conditions: Conditions) => boolean): Bits => {
-  const any = new Bits(rules.length)
-  for (const [index, { conditions }] of rules.entries()) if (isOpen(conditions)) any.add(index)
-  return any
-}
+/** Of each rule its conditions, or what it excepts. */
+type All = ReadonlyArray<Conditions>
 
 type Key = "users" | "groups" | "listeners" | "protocols" | "commands"
 
 const byValue = (
-  rules: ReadonlyArray<Rule>,
+  all: All,
   key: Key,
   valuesOf: (request: AccessRequest) => string | ReadonlyArray<string> | undefined
-): Dimension => {
-  const any = anyOf(rules, (conditions) => conditions[key] === undefined)
-  const few = new Map<string, Array<number>>()
-  for (const [index, { conditions }] of rules.entries()) {
-    for (const text of conditions[key] ?? []) put(few, text, index)
+): Collect => {
+  const holders = new HolderMap<string>()
+  for (const [index, conditions] of all.entries()) {
+    for (const text of conditions[key] ?? []) holders.hold(text, index, all.length)
   }
-  // What many rules name is cheaper to add by the word.
-  const many = new Map<string, Bits>()
-  for (const [text, indices] of few) {
-    if (indices.length <= any.words.length) continue
-    const bits = new Bits(rules.length)
-    bits.addAll(indices)
-    many.set(text, bits)
-    few.delete(text)
-  }
-  const add = (text: string, into: Bits): void => {
-    into.addAll(few.get(text))
-    const bits = many.get(text)
-    if (bits !== undefined) into.join(bits)
-  }
-  return {
-    collect: ({ request }, into) => {
-      into.words.set(any.words)
-      const values = valuesOf(request)
-      if (typeof values === "string") add(values, into)
-      else if (values !== undefined) { for (const value of values) add(value, into) }
-    }
+  return ({ request }, into) => {
+    const values = valuesOf(request)
+    if (typeof values === "string") holders.get(values)?.addTo(into)
+    else if (values !== undefined) { for (const value of values) holders.get(value)?.addTo(into) }
   }
 }
 
-/** Networks, each with the rules that name it. */
-class Networks {
-  private readonly networks = new NetworkSet()
-  private readonly rules: Array<Array<number>> = []
-  private into = new Bits(0)
-  private readonly visit = (place: number): void => this.into.addAll(this.rules[place])
-
-  constructor(rules: ReadonlyArray<Rule>, key: "clients" | "to") {
-    for (const [index, { conditions }] of rules.entries()) {
-      for (const item of conditions[key] ?? []) {
-        if (item._tag !== "IpNetwork") continue
-        const place = this.networks.add(item)
-        const known = this.rules[place] ??= []
-        known.push(index)
-      }
+/** Single ports are looked up, and each range that there is compared with. */
+const byPort = (all: All): Collect => {
+  const single = new HolderMap<number>()
+  const known = new HolderMap<string>()
+  const ranges: Array<{ readonly from: number; readonly to: number; readonly holders: Holders }> = []
+  for (const [index, { ports = [] }] of all.entries()) {
+    for (const { from, to } of ports) {
+      if (from === to) single.hold(from, index, all.length)
+      else known.hold(`${from}-${to}`, index, all.length, (holders) => ranges.push({ from, to, holders }))
     }
   }
-
-  collect(words: AddressWords.Words, into: Bits): void {
-    this.into = into
-    this.networks.each(words, this.visit)
+  return ({ request: { destination: { port } } }, into) => {
+    single.get(port)?.addTo(into)
+    for (const { from, holders, to } of ranges) if (from <= port && port <= to) holders.addTo(into)
   }
 }
 
-const hasList = (items: Conditions["clients"] | Conditions["to"]): boolean =>
-  items !== undefined && items.some(({ _tag }) => _tag === "List")
-
-const byClient = (rules: ReadonlyArray<Rule>): Dimension => {
-  const any = anyOf(rules, ({ clients }) => clients === undefined || hasList(clients))
-  const networks = new Networks(rules, "clients")
-  return {
-    collect: ({ client }, into) => {
-      into.words.set(any.words)
-      if (client !== undefined) networks.collect(client, into)
-    }
+const byClient = (all: All): Collect => {
+  const index = new TargetIndex(all.map(({ clients }) => clients))
+  return ({ client }, into) => {
+    if (client !== undefined) index.collectAddress(client, into)
   }
 }
 
-/** Names and suffixes, each with the rules that name it. */
-const namesOf = (rules: ReadonlyArray<Rule>) => {
-  const names = new Map<string, Array<number>>()
-  const suffixes = new Map<string, Array<number>>()
-  for (const [index, { conditions }] of rules.entries()) {
-    for (const item of conditions.to ?? []) {
-      if (item._tag === "Domain" && item.kind !== "glob") {
-        put(item.kind === "exact" ? names : suffixes, item.text, index)
-      }
-    }
-  }
-  return (name: string, into: Bits): void => {
-    into.addAll(names.get(name))
-    if (suffixes.size === 0) return
-    into.addAll(suffixes.get(name))
-    for (let dot = name.indexOf("."); dot !== -1; dot = name.indexOf(".", dot + 1)) {
-      into.addAll(suffixes.get(name.slice(dot + 1)))
-    }
-  }
+interface Dimension {
+  readonly key: keyof Conditions
+  readonly collect: Collect
 }
+
+const makers: ReadonlyArray<readonly [key: keyof Conditions, make: (all: All) => Collect]> = [
+  ["users", (all) => byValue(all, "users", ({ user }) => user)],
+  ["groups", (all) => byValue(all, "groups", ({ groups }) => groups)],
+  ["listeners", (all) => byValue(all, "listeners", ({ listener }) => listener)],
+  ["protocols", (all) => byValue(all, "protocols", ({ protocol }) => protocol)],
+  ["commands", (all) => byValue(all, "commands", ({ command }) => command)],
+  ["ports", byPort],
+  ["clients", byClient]
+]
+
+/** Of those kinds that there are, all but the destination. */
+const dimensionsOf = (all: All): ReadonlyArray<Dimension> =>
+  makers.flatMap(([key, make]) =>
+    all.some((conditions) => conditions[key] !== undefined) ? [{ key, collect: make(all) }] : []
+  )
+
+const bitsOf = (all: All, isIn: (conditions: Conditions) => boolean): RuleBits => {
+  const bits = new RuleBits(all.length)
+  for (const [index, conditions] of all.entries()) if (isIn(conditions)) bits.add(index)
+  return bits
+}
+
+/** Those whose `to` has to wait for the address. */
+const withNetworks = (all: All): RuleBits =>
+  bitsOf(
+    all,
+    ({ to = [] }) => to.some((item) => item._tag === "IpNetwork" || (item._tag === "List" && item.networks.size > 0))
+  )
+
+const targetsOf = (all: All): TargetIndex | undefined =>
+  all.some(({ to }) => to !== undefined) ? new TargetIndex(all.map(({ to }) => to)) : undefined
 
 export class RuleIndex {
   private readonly size: number
-  private readonly dimensions: ReadonlyArray<Dimension>
-  private readonly toAny: Bits
-  private readonly toNetworks: Bits
-  private readonly networks: Networks
-  private readonly names: (name: string, into: Bits) => void
-  private readonly candidates: Bits
+  /** With those rules that don't have the condition. */
+  private readonly conditions: ReadonlyArray<Dimension & { readonly open: RuleBits }>
+  private readonly exceptions: ReadonlyArray<Dimension>
+  private readonly targetOpen: RuleBits
+  private readonly targets: TargetIndex | undefined
+  private readonly targetsWait: RuleBits
+  private readonly exceptedTargets: TargetIndex | undefined
+  private readonly exceptedWait: RuleBits
+  private readonly candidates: RuleBits
   /** Candidates that can say nothing without the address. */
-  private readonly waiting: Bits
-  private readonly scratch: Bits
+  private readonly waiting: RuleBits
+  private readonly scratch: RuleBits
+  private readonly none: RuleBits
 
   constructor(rules: ReadonlyArray<Rule>) {
+    const wanted = rules.map(({ conditions }) => conditions)
+    const excepted = rules.map(({ not }) => not ?? {})
     this.size = rules.length
-    const has = (key: keyof Conditions) => rules.some(({ conditions }) => conditions[key] !== undefined)
-    this.dimensions = [
-      has("users") && byValue(rules, "users", ({ user }) => user),
-      has("groups") && byValue(rules, "groups", ({ groups }) => groups),
-      has("listeners") && byValue(rules, "listeners", ({ listener }) => listener),
-      has("protocols") && byValue(rules, "protocols", ({ protocol }) => protocol),
-      has("commands") && byValue(rules, "commands", ({ command }) => command),
-      has("clients") && byClient(rules)
-    ].filter((dimension) => dimension !== false)
-    this.toAny = anyOf(
-      rules,
-      ({ to }) => to === undefined || hasList(to) || to.some((item) => item._tag === "Domain" && item.kind === "glob")
-    )
-    this.toNetworks = anyOf(rules, ({ to }) => to?.some(({ _tag }) => _tag === "IpNetwork") === true)
-    this.networks = new Networks(rules, "to")
-    this.names = namesOf(rules)
-    this.candidates = new Bits(rules.length)
-    this.waiting = new Bits(rules.length)
-    this.scratch = new Bits(rules.length)
+    this.conditions = dimensionsOf(wanted).map(({ collect, key }) => ({
+      key,
+      collect,
+      open: bitsOf(wanted, (conditions) => conditions[key] === undefined)
+    }))
+    this.exceptions = dimensionsOf(excepted)
+    this.targetOpen = bitsOf(wanted, ({ to }) => to === undefined)
+    this.targets = targetsOf(wanted)
+    this.targetsWait = withNetworks(wanted)
+    this.exceptedTargets = targetsOf(excepted)
+    this.exceptedWait = withNetworks(excepted)
+    this.candidates = new RuleBits(rules.length)
+    this.waiting = new RuleBits(rules.length)
+    this.scratch = new RuleBits(rules.length)
+    this.none = new RuleBits(rules.length)
   }
 
   /** Finds the rules that `next` gives. They are those of the last call: nothing else may come in between. */
   narrow(facts: Facts): void {
-    const { candidates, scratch, waiting } = this
-    candidates.words.set(this.toAny.words)
-    if (facts.name !== undefined) this.names(facts.name, candidates)
-    if (facts.address !== undefined) {
-      this.networks.collect(facts.address, candidates)
-      for (const words of facts.carried) this.networks.collect(words, candidates)
-    } else {
-      waiting.words.set(this.toNetworks.words)
-      waiting.drop(candidates)
-      candidates.join(waiting)
-    }
-    for (const { collect } of this.dimensions) {
+    const { candidates, scratch } = this
+    this.findTargets(facts)
+    for (const { collect, open } of this.conditions) {
+      scratch.set(open)
       collect(facts, scratch)
       candidates.keep(scratch)
+    }
+    for (const { collect } of this.exceptions) {
+      scratch.set(this.none)
+      collect(facts, scratch)
+      candidates.drop(scratch)
+    }
+    if (this.exceptedTargets === undefined) return
+    scratch.set(this.none)
+    if (facts.name !== undefined) this.exceptedTargets.collectName(facts.name, scratch)
+    // What the address carries is excepted by some rules only; they see to that themselves.
+    if (facts.address !== undefined) this.exceptedTargets.collectAddress(facts.address, scratch)
+    candidates.drop(scratch)
+  }
+
+  private findTargets({ address, carried, name }: Facts): void {
+    const { candidates, targets, waiting } = this
+    candidates.set(this.targetOpen)
+    if (name !== undefined) targets?.collectName(name, candidates)
+    if (address !== undefined) {
+      targets?.collectAddress(address, candidates)
+      for (const words of carried) targets?.collectAddress(words, candidates)
+    } else {
+      waiting.set(this.targetsWait)
+      waiting.drop(candidates)
+      candidates.join(waiting)
+      waiting.join(this.exceptedWait)
     }
   }
 

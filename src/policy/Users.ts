@@ -87,7 +87,7 @@ const turnOf = (client: NetAddress.InetAddress | undefined): string =>
   client === undefined ? "" : ClientNetwork.of(client.address)
 
 /** Why somebody who has given the right password may not log in all the same. */
-const objection = (
+export const objection = (
   user: StoredUser,
   password: Password,
   client: NetAddress.InetAddress | undefined,

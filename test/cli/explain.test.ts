@@ -13,6 +13,8 @@ writeFileSync(
   config,
   `users:
   - { name: ann, password: "${hash}", groups: [staff, crawlers], limits: heavy, egress: 192.0.2.7 }
+  - { name: gus, password: "${hash}", expires: 2026-01-01 }
+  - { name: hal, password: "${hash}", from: 192.0.2.0/24 }
 userOptions:
   session: { kind: session }
   country: { kind: pool, values: { de: pool-de } }
@@ -152,6 +154,48 @@ describe("sluice explain", () => {
       assert.include(bind, "result: allowed by default allow")
       const nowhere = yield* explain("connect", "nowhere.invalid:443")
       assert.match(nowhere[1] ?? "", /^can't resolve nowhere\.invalid: \w+$/)
+    }))
+
+  it.live("says which of the addresses is inside", () =>
+    Effect.gen(function*() {
+      const lines = yield* explain(
+        "--resolves-to",
+        "127.0.0.1",
+        "--resolves-to",
+        "203.0.113.5",
+        "connect",
+        "a.test:443"
+      )
+      const inside = lines.indexOf("127.0.0.1:")
+      const outside = lines.indexOf("203.0.113.5:")
+      assert.strictEqual(lines[outside - 1], "  internal network 127.0.0.0/8 (loopback): denies it all the same")
+      assert.isBelow(inside, outside)
+      assert.notInclude(lines.slice(outside).join("\n"), "all the same")
+    }))
+
+  it.live("says that a login would be refused, and why", () =>
+    Effect.gen(function*() {
+      const login = Effect.fnUntraced(function*(...args: ReadonlyArray<string>) {
+        const lines = yield* explain(...args, "connect", "203.0.113.5:443")
+        return lines.filter((line) => line.startsWith("the login"))
+      })
+      assert.deepStrictEqual(yield* login("--user", "gus"), [
+        "the login would be refused: the user expired at 2026-01-01"
+      ])
+      assert.deepStrictEqual(yield* login("--user", "gus", "--at", "2025-12-31T23:59:59Z"), [])
+      assert.deepStrictEqual(yield* login("--user", "hal", "--client", "203.0.113.9"), [
+        "the login would be refused: the user may not log in from 203.0.113.9"
+      ])
+      assert.deepStrictEqual(yield* login("--user", "hal", "--client", "192.0.2.9"), [])
+    }))
+
+  it.live("takes the file from the variable too", () =>
+    Effect.gen(function*() {
+      const { code, stdout } = yield* Cli.run(["explain", "connect", "203.0.113.5:443"], {
+        env: { SLUICE_CONFIG: config }
+      })
+      assert.strictEqual(code, 0)
+      assert.include(stdout, "result: allowed by default allow")
     }))
 
   it.live("says what is wrong with what was given", () =>

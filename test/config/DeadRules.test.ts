@@ -66,6 +66,22 @@ describe("rules that can never match", () => {
       assert.notInclude((yield* dead(earlier, later)).map(({ index }) => index), 1)
     }))
 
+  it.effect("are not denials of what an IPv6 address carries, which allowances of a network leave", () =>
+    Effect.gen(function*() {
+      const [wide] = yield* rulesOf("to: 10.0.0.0/8")
+      const [narrow] = yield* rulesOf("to: 10.1.0.0/16")
+      assert.isDefined(wide)
+      assert.isDefined(narrow)
+      const rules: ReadonlyArray<Rule> = [{ ...wide, action: "allow" }, narrow]
+      assert.deepStrictEqual(DeadRules.find(rules), [])
+      const request = {
+        client: undefined,
+        user: undefined,
+        destination: Host.hostPortFromStringUnsafe("[64:ff9b::a01:1]:80")
+      }
+      assert.strictEqual(RuleEngine.compile(rules, "allow").decide(request, undefined, 0).index, 1)
+    }))
+
   it.effect("are those with nothing to match", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* dead("users: []", "to: none", "clients: [none]", "to: [none, a.test]"), [

@@ -24,8 +24,19 @@ const networks = [
   "2001:db8::/32",
   "2001:db8:1::/48"
 ] as const
-const addresses = ["10.1.2.3", "10.1.2.4", "10.1.9.9", "10.9.9.9", "192.0.2.1", "2001:db8::1", "2001:db8:1::1"] as const
-const domains = ["a.corp", "b.corp", ".corp", ".x.corp", "*.x.*", "a?corp", "example.com", ".com"] as const
+const addresses = [
+  "10.1.2.3",
+  "10.1.2.4",
+  "10.1.9.9",
+  "10.9.9.9",
+  "192.0.2.1",
+  "2001:db8::1",
+  "2001:db8:1::1",
+  "64:ff9b::a01:203"
+] as const
+/** What an address carries counts where that denies. */
+const carried: Readonly<Record<string, string>> = { "64:ff9b::a01:203": "10.1.2.3" }
+const domains = ["a.corp", "b.corp", ".corp", ".x.corp", "*.x.*", "a?corp", "?.x*", "example.com", ".com"] as const
 const names = [
   "a.corp",
   "b.corp",
@@ -36,15 +47,18 @@ const names = [
   "www.example.com",
   "example.org"
 ] as const
-const lists: Readonly<Record<"inner" | "mixed" | "empty", ReadonlyArray<string>>> = {
+const listNames = ["inner", "mixed", "long", "empty"] as const
+const lists: Readonly<Record<(typeof listNames)[number], ReadonlyArray<string>>> = {
   inner: ["10.1.0.0/16", "2001:db8::/32"],
   mixed: ["192.0.2.0/25", ".example.com", "*.corp"],
+  long: ["10.1.2.0/24", "2001:db8:1::/48", "b.corp", ".x.corp", "*ample.org"],
   empty: []
 }
+/** Makes a list long, and says nothing of what is asked here. */
+const padding = Array.from({ length: 300 }, (_, index) => `198.51.100.${index % 256}`)
 const users = ["ann", "bob", "eve"] as const
 const groups = ["staff", "guests", "crawlers"] as const
 const days = ["sat", "sun", "mon"] as const
-const listNames = ["inner", "mixed", "empty"] as const
 
 /** Most often `to`, where names and addresses meet. */
 const keys = [
@@ -78,7 +92,16 @@ const Conditions = Schema.Struct({
 const Written = Schema.Struct({
   keys: Schema.Array(Schema.Literals(keys)).check(Schema.isBetweenLength(1, 3)),
   conditions: Conditions,
-  excepted: Schema.Literals(["none", "none", "users", "to", "clients", "ports"]),
+  excepted: Schema.Literals([
+    "none",
+    "none",
+    "users",
+    "groups",
+    "protocols",
+    "to",
+    "clients",
+    "ports"
+  ]),
   exceptions: Conditions,
   action: Schema.Literals(["allow", "deny"]),
   shadow: Schema.Literals([false, false, false, true])
@@ -131,7 +154,7 @@ const isBelow = (domain: string, name: string): boolean => {
 }
 
 /** Whether a condition holds; `undefined` where only the address can tell. */
-const holds = (key: string, given: ReadonlyArray<string>, asked: typeof Asked.Type): Answer => {
+const holds = (key: string, given: ReadonlyArray<string>, asked: typeof Asked.Type, carries: boolean): Answer => {
   switch (key) {
     case "users":
       return asked.user !== undefined && given.includes(asked.user)
@@ -160,7 +183,11 @@ const holds = (key: string, given: ReadonlyArray<string>, asked: typeof Asked.Ty
       if (!isAddress(host) && items.some((item) => !isNetwork(item) && isBelow(item, host))) return true
       if (!items.some(isNetwork)) return false
       const address = isAddress(host) ? host : asked.address
-      return address === undefined ? undefined : items.some((item) => isNetwork(item) && within(item, address))
+      if (address === undefined) return undefined
+      const inner = carries ? carried[address] : undefined
+      return items.some((item) =>
+        isNetwork(item) && (within(item, address) || (inner !== undefined && within(item, inner)))
+      )
     }
   }
 }
@@ -171,12 +198,12 @@ const interpret = (rules: ReadonlyArray<Plain>, fallback: Rule.Rule["action"], a
   for (const [index, { action, conditions, not, shadow }] of rules.entries()) {
     let matches: Answer = true
     for (const [key, given] of Object.entries(conditions)) {
-      const held = holds(key, given, asked)
+      const held = holds(key, given, asked, action === "deny")
       if (held === false) matches = false
       else if (held === undefined && matches === true) matches = undefined
     }
     for (const [key, given] of Object.entries(not ?? {})) {
-      const held = holds(key, given, asked)
+      const held = holds(key, given, asked, action === "allow")
       if (held === true) matches = false
       else if (held === undefined && matches === true) matches = undefined
     }
@@ -191,7 +218,9 @@ const interpret = (rules: ReadonlyArray<Plain>, fallback: Rule.Rule["action"], a
 
 const entry = (text: string): List.Entry => Result.getOrThrow(List.entryFromString(text))
 const compiledLists = new Map(
-  Object.entries(lists).map(([name, texts]) => [name, List.List.make(name, texts.map(entry))])
+  Object.entries(lists).map((
+    [name, texts]
+  ) => [name, List.List.make(name, [...texts, ...(name === "long" ? padding : [])].map(entry))])
 )
 const item = (text: string): List.Entry | List.List => compiledLists.get(text) ?? entry(text)
 const isClient = (given: List.Entry | List.List) => given._tag !== "Domain"
