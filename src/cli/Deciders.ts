@@ -70,8 +70,7 @@ const known = Effect.fnUntraced(function*({ loaded, settings }: Effective) {
 
 const authenticator = Effect.fnUntraced(function*(effective: Effective, { bans, epochs }: Memory) {
   if (!hasUsers(effective)) {
-    const { authenticate, required } = yield* Effect.provide(Authenticator, Authenticator.layerOpen)
-    return { authenticator: Authenticator.of({ authenticate, required }), changes: Stream.never }
+    return { authenticator: yield* Effect.provide(Authenticator, Authenticator.layerOpen), changes: Stream.never }
   }
   const { userOptions = {}, bans: guard } = effective.loaded?.config ?? {}
   let { authenticator, changes } = yield* known(effective)

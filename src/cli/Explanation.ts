@@ -20,6 +20,7 @@ import * as DnsResolver from "../transport/DnsResolver.ts"
 import * as Egress from "../transport/Egress.ts"
 import { Resolver } from "../transport/Resolver.ts"
 import { unusable } from "./CommandError.ts"
+import * as KnownUsers from "./KnownUsers.ts"
 
 type Loaded = ConfigFile.Loaded
 type Lines = ReadonlyArray<string>
@@ -147,14 +148,6 @@ const loginLines = (user: StoredUser | undefined, client: NetAddress.IpAddress |
     : [`the login would be refused: ${[...new Set(known)].join("; ")}`]
 }
 
-/** All users, those of a users file too. */
-const usersOf = Effect.fnUntraced(function*({ config }: Loaded, { users: file }: Settings) {
-  const list: ReadonlyArray<StoredUser> = config.users ?? []
-  if (file === undefined) return list
-  const UserSources = yield* Effect.promise(() => import("../policy/UserSources.ts"))
-  return yield* Effect.mapError(UserSources.read({ list, file }), ({ message }) => unusable(message))
-})
-
 const lookUp = (host: Host.DomainName, { dns }: Settings) =>
   Effect.flatMap(Resolver, ({ resolve }) => resolve(host)).pipe(
     Effect.provide(DnsResolver.layer({ servers: dns })),
@@ -192,7 +185,7 @@ const answer = Effect.fnUntraced(function*(
 export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, question: Question) {
   const { at, client, command, destination, listener, protocol, username } = question
   const settings = yield* ConfigFile.settingsOf(loaded)
-  const users = yield* usersOf(loaded, settings)
+  const users = yield* Effect.mapError(KnownUsers.read({ loaded, settings }), ({ message }) => unusable(message))
   const visitor = username === undefined
     ? Visitor.nobody
     : yield* Effect.mapError(
@@ -215,8 +208,7 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
   const who = visitor.name === undefined
     ? "somebody who has not logged in"
     : `user ${visitor.name}${groups.length === 0 ? "" : ` (${groups.join(", ")})`}`
-  const isUnknown = visitor.name !== undefined && visitor.user === undefined && loaded.config.auth === undefined &&
-    !settings.user.some(({ name }) => name === visitor.name)
+  const isUnknown = visitor.name !== undefined && visitor.user === undefined && loaded.config.auth === undefined
   const from = client === undefined ? "" : ` from ${NetAddress.formatIp(client)}`
   return [
     `${command} ${Host.formatHostPort(destination)} by ${who}${from}`,

@@ -6,10 +6,8 @@ import * as Schedule from "effect/Schedule"
 import * as Fs from "node:fs/promises"
 import * as os from "node:os"
 import * as Path from "node:path"
+import { codeOf } from "../transport/SocketError.ts"
 import { type CommandError, failed, unusable } from "./CommandError.ts"
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "unknown error"
 
 const attempt = <A>(what: string, work: () => Promise<A>): Effect.Effect<A, CommandError> =>
   Effect.tryPromise({ try: work, catch: (error) => failed(`${what} (${codeOf(error)})`) })

@@ -16,6 +16,7 @@ import type { StoredUser } from "../policy/UserStore.ts"
 import * as Certificates from "../transport/Certificates.ts"
 import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as Deciders from "./Deciders.ts"
+import * as KnownUsers from "./KnownUsers.ts"
 import * as ListenFailure from "./ListenFailure.ts"
 import * as UpstreamNames from "./UpstreamNames.ts"
 
@@ -39,14 +40,11 @@ const listenProblems = Effect.fnUntraced(function*(loaded: Loaded, { listen }: S
   return twice === undefined ? problems : [...problems, twice.message]
 })
 
-/** All users, those of a users file too. */
-const readUsers = Effect.fnUntraced(function*(loaded: Loaded, { user, users: file }: Settings) {
-  const UserSources = yield* Effect.promise(() => import("../policy/UserSources.ts"))
-  return yield* Effect.mapError(
-    UserSources.read({ users: user, list: loaded.config.users ?? [], ...file !== undefined && { file } }),
+const readUsers = (loaded: Loaded, settings: Settings) =>
+  Effect.mapError(
+    KnownUsers.read({ loaded, settings }),
     ({ message }) => `${loaded.sourceOf(["users"])}: ${escape(message)}`
   )
-})
 
 const stateProblems = ({ config, sourceOf }: Loaded): Lines => {
   const { stateFile } = config.limits

@@ -79,13 +79,11 @@ const bequeath = (cluster: Cluster, listen: ReadonlyArray<ListenAddress.ListenAd
 
 /** The configuration as it is now for all workers: those who listen as before switch where they are. */
 const reloading = Effect.fnUntraced(function*(
-  first: Wanted,
-  read: Effect.Effect<Wanted, CommandError>,
-  listening: Listening,
-  pool: Pool,
-  counters: Keeper | undefined,
-  asked: Effect.Effect<void>,
-  manager: ServiceManager.ServiceManager
+  { counters, listening, pool, ...options }: Omit<Reloading.Options, "apply"> & {
+    readonly counters: Keeper | undefined
+    readonly listening: Listening
+    readonly pool: Pool
+  }
 ) {
   let { bound, wanted } = listening
   const apply = Effect.fnUntraced(function*(next: Wanted) {
@@ -109,7 +107,7 @@ const reloading = Effect.fnUntraced(function*(
     bound = all
     return {}
   })
-  return yield* Reloading.run({ first, asked, read, apply, manager })
+  return yield* Reloading.run({ ...options, apply })
 })
 
 /** Runs until a signal ends it. Returns how many clients were turned away. */
@@ -155,7 +153,7 @@ export const run = Effect.fnUntraced(function*(wanted: Wanted, read: Effect.Effe
   const listening = { wanted: settings.listen, bound: listen, ordersFor }
   const goOn = wanted.loaded === undefined
     ? Effect.forever(Effect.andThen(hangup, restart))
-    : reloading(wanted, read, listening, pool, counters, hangup, manager)
+    : reloading({ first: wanted, read, listening, pool, counters, asked: hangup, manager })
   const signal = yield* Effect.raceFirst(termination, goOn)
   yield* Effect.annotateLogs(Effect.logInfo("stopping: waiting for connections to end"), { signal })
   const [refused] = yield* Effect.all([pool.drain, manager.stopping], { concurrency: 2 })

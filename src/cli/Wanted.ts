@@ -5,6 +5,7 @@ import type { ListenAddress } from "../transport/ListenAddress.ts"
 import { CommandError, unusable } from "./CommandError.ts"
 import * as Deciders from "./Deciders.ts"
 import * as Flags from "./Flags.ts"
+import * as KnownUsers from "./KnownUsers.ts"
 import * as ListenFailure from "./ListenFailure.ts"
 
 export interface Wanted extends Flags.Effective {
@@ -26,12 +27,9 @@ const dialled = ({ loaded, settings, sourceOf }: Wanted): ReadonlyArray<ListenFa
 /** Runs the tests that the file has: who has none doesn't pay for what runs them. */
 const test = Effect.fnUntraced(function*({ loaded, settings, sourceOf }: Wanted) {
   if (loaded === undefined || loaded.config.tests.length === 0) return
-  const [ConfigTests, UserSources] = yield* Effect.promise(() =>
-    Promise.all([import("../config/ConfigTests.ts"), import("../policy/UserSources.ts")])
-  )
-  const { user: users, users: file } = settings
+  const ConfigTests = yield* Effect.promise(() => import("../config/ConfigTests.ts"))
   const known = yield* Effect.mapError(
-    UserSources.read({ users, list: loaded.config.users ?? [], ...file !== undefined && { file } }),
+    KnownUsers.read({ loaded, settings }),
     ({ message }) => unusable(`${sourceOf("users")}: ${message}`)
   )
   const now = yield* Clock.currentTimeMillis

@@ -7,6 +7,8 @@ import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import { type FileHandle, open } from "node:fs/promises"
+import { codeOf } from "../transport/SocketError.ts"
+import * as FileFault from "./FileFault.ts"
 import { entryFromString, type List, ListBuilder } from "./List.ts"
 
 /** A list can't be used. */
@@ -118,23 +120,8 @@ class Lines {
   }
 }
 
-const unreadable = (path: string, error: unknown): ListFileError => {
-  const code = error instanceof Error && "code" in error && typeof error.code === "string"
-    ? error.code
-    : "unknown error"
-  const fail = (problem: string, fix: string) => new ListFileError({ path, line: undefined, problem, fix })
-  switch (code) {
-    case "ENOENT":
-      return fail("no such file", "correct the path")
-    case "EACCES":
-    case "EPERM":
-      return fail(`can't be read (${code})`, "let the user that runs sluice read it")
-    case "EISDIR":
-      return fail("is a directory", "name a file")
-    default:
-      return fail(`can't be read (${code})`, "correct the path or the file")
-  }
-}
+const unreadable = (path: string, error: unknown): ListFileError =>
+  new ListFileError({ path, line: undefined, ...FileFault.words(codeOf(error)) })
 
 const readLines = Effect.fnUntraced(function*(path: string, file: FileHandle, lines: Lines) {
   const buffer = Buffer.allocUnsafe(chunkSize)

@@ -6,7 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import * as Fs from "node:fs"
+import * as WatchedFile from "../transport/WatchedFile.ts"
 import * as PasswordHash from "./PasswordHash.ts"
 import * as UsersFile from "./UsersFile.ts"
 import * as UserStore from "./UserStore.ts"
@@ -98,16 +98,6 @@ export const read = (
   options: Options
 ): Effect.Effect<ReadonlyArray<UserStore.StoredUser>, UsersFile.UsersFileError> => Effect.flatten(prepare(options))
 
-/** Changes when the file is written, replaced, removed or created. Synchronous, as in `WatchedFile`. */
-const versionOf = (path: string): string => {
-  try {
-    const stat = Fs.statSync(path, { bigint: true })
-    return `${stat.ino}:${stat.size}:${stat.mtimeNs}`
-  } catch {
-    return ""
-  }
-}
-
 /** Looks at the file until the scope closes. A bad one changes nothing, and is logged once. */
 const watch = Effect.fnUntraced(function*(
   path: string,
@@ -119,13 +109,13 @@ const watch = Effect.fnUntraced(function*(
   let taken = loaded
   let seen = loaded
   const look = Effect.gen(function*() {
-    const version = versionOf(path)
+    const version = WatchedFile.versionOf(path)
     const settled = version === seen
     seen = version
     if (version === taken || !settled) return
     const users = yield* Effect.result(reread)
     // Changed meanwhile: the next look finds it so.
-    if (versionOf(path) !== version) return
+    if (WatchedFile.versionOf(path) !== version) return
     taken = version
     if (Result.isFailure(users)) {
       return yield* Effect.logError("users file not loaded, the users stay as they were").pipe(
@@ -152,7 +142,7 @@ export const make: (
     const { checkEvery = "500 millis", file } = options
     const reread = yield* prepare(options)
     // Before it is read, so that no change is missed.
-    const version = file === undefined ? "" : versionOf(file)
+    const version = file === undefined ? "" : WatchedFile.versionOf(file)
     const users = yield* reread
     const memory = yield* UserStore.memory(users)
     if (file !== undefined) {

@@ -13,6 +13,8 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { readFile } from "node:fs/promises"
+import { codeOf } from "../transport/SocketError.ts"
+import * as FileFault from "./FileFault.ts"
 import * as PasswordHash from "./PasswordHash.ts"
 import * as UserFields from "./UserFields.ts"
 
@@ -164,29 +166,19 @@ export const parse = (path: string, text: string): Result.Result<ReadonlyArray<E
 const unreadable = (path: string, code: string): UsersFileError => {
   // A user that was meant for --user has a password behind the colon. What is there as a directory is no such user.
   const shown = code === "EISDIR" ? path : path.replace(/:.*/s, ":***")
-  const fail = (problem: string, fix: string) =>
-    new UsersFileError({
-      path: shown,
-      line: undefined,
-      field: "file",
-      problem,
-      fix: shown === path ? fix : "correct the path, or give NAME:PASSWORD to --user"
-    })
-  switch (code) {
-    case "ENOENT":
-      return fail("no such file", "create it with a NAME:HASH on each line, or correct the path")
-    case "EACCES":
-    case "EPERM":
-      return fail(`can't be read (${code})`, "let the user that runs sluice read it")
-    case "EISDIR":
-      return fail("is a directory", "name a file")
-    default:
-      return fail(`can't be read (${code})`, "correct the path or the file")
-  }
+  const { fix, problem } = FileFault.words(code)
+  return new UsersFileError({
+    path: shown,
+    line: undefined,
+    field: "file",
+    problem,
+    fix: shown !== path
+      ? "correct the path, or give NAME:PASSWORD to --user"
+      : code === "ENOENT"
+      ? "create it with a NAME:HASH on each line, or correct the path"
+      : fix
+  })
 }
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "unknown error"
 
 /** Reads a users file from disk. */
 export const read = Effect.fn("UsersFile.read")(function*(path: string) {

@@ -72,9 +72,11 @@ class Direct implements Outside {
     this.inside.answered([source.header, bytes], bytes.length)
   }
 
-  /** Of several addresses, IPv4 works in more places. Only what goes through other proxies has none. */
-  readonly way: Outside["way"] = ({ addresses, verdict }, request) => {
-    const address = preferred(addresses ?? [NetAddress.ipv4Unspecified])
+  /** Of several addresses, IPv4 works in more places. */
+  readonly way: Outside["way"] = ({ addresses, upstreams, verdict }, request) => {
+    // Past the upstreams nothing shall leave.
+    if (upstreams !== undefined) return Effect.die(new Error("these datagrams are for upstreams"))
+    const address = preferred(addresses)
     const sources = this.sourcesFor(request, verdict.egress ?? request.egress)
     const source = sources === undefined
       ? NetAddress.isIpv4Address(address) ? NetAddress.ipv4Unspecified : NetAddress.ipv6Unspecified

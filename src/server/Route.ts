@@ -79,14 +79,21 @@ const locate = Effect.fnUntraced(function*({ policy, resolver }: Finder, request
 export const find = (services: Finder, request: AccessRequest) =>
   Effect.andThen(services.policy.authorize(request), locate(services, request))
 
-/** How a request is to be served that is allowed. */
-export interface Plan {
+/** From this machine. */
+export interface DirectPlan extends Found {
+  readonly upstreams: undefined
+}
+
+/** Through other proxies. */
+export interface UpstreamPlan {
   readonly verdict: Verdict
-  /** The proxies to go through; `undefined` for none. */
-  readonly upstreams: Upstreams["Service"] | undefined
-  /** Where to; `undefined` for a name that goes to the upstreams as it is: what it leads to is theirs to judge. */
+  readonly upstreams: Upstreams["Service"]
+  /** `undefined` for a name that goes to them as it is: what it leads to is theirs to judge. */
   readonly addresses: Addresses | undefined
 }
+
+/** How a request is to be served that is allowed. */
+export type Plan = DirectPlan | UpstreamPlan
 
 /** Judges a request. */
 export const plan = Effect.fnUntraced(function*(
@@ -100,7 +107,8 @@ export const plan = Effect.fnUntraced(function*(
     return { verdict: asSent, upstreams: first, addresses: undefined }
   }
   const { addresses, verdict } = yield* locate(services, request)
-  return { verdict, upstreams: services.pools.find(verdict.via ?? request.pool), addresses }
+  const upstreams = services.pools.find(verdict.via ?? request.pool)
+  return upstreams === undefined ? { verdict, upstreams, addresses } : { verdict, upstreams, addresses }
 })
 
 /** Where a proxy was sent to; 0.0.0.0 where that is a name. */
@@ -129,8 +137,7 @@ export const dial = Effect.fnUntraced(function*(services: Services, session: Ses
   if (verdict.limits !== undefined) yield* session.lease.changeClass(verdict.limits)
   const from = verdict.egress === undefined ? request : { ...request, egress: verdict.egress }
   const { address, connection } = upstreams === undefined
-    // Only with upstreams can there be none.
-    ? yield* services.dialer.dial(addresses as Addresses, destination.port, from)
+    ? yield* services.dialer.dial(addresses, destination.port, from)
     : addresses === undefined
     ? yield* upstreams.dial(destination, from)
     : yield* dialThrough(upstreams, addresses, from)

@@ -2,8 +2,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Host from "effect/net/Host"
-import * as NetAddress from "effect/net/NetAddress"
+import type * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { UpstreamPools } from "../client/UpstreamPools.ts"
@@ -66,7 +65,7 @@ export const make = (services: Services) => {
     session.command = command
     session.enter("dial")
     if (command === "associate" || command === "bind") {
-      yield* services.policy.authorizeCommand?.(session.request(nowhere)) ?? Effect.void
+      yield* services.policy.authorizeCommand?.(session.commandRequest) ?? Effect.void
     }
     if (command === "associate") return yield* services.associate(session, dialect)
     if (command === "resolve" || command === "resolve-ptr") {
@@ -88,9 +87,6 @@ export const make = (services: Services) => {
       (exit) => end(session, services.log, exit)
     )
 }
-
-/** The destination of what has none yet. */
-const nowhere = Host.hostPortUnsafe(NetAddress.ipv4Unspecified, 0)
 
 /** Lets it in under the limits that hold for it, for as long as the scope is open. */
 const admit = (
@@ -157,6 +153,7 @@ const fail = (session: SessionState, cause: Cause.Cause<Failure>): Effect.Effect
     : error._tag === "ConnectionError"
     ? `client ${error.message}`
     : error.message
+  if (error._tag === "AccessDenied") session.verdict = { log: error.log }
   switch (error._tag) {
     case "Done":
     case "ConnectionError":
@@ -165,9 +162,6 @@ const fail = (session: SessionState, cause: Cause.Cause<Failure>): Effect.Effect
     case "UnknownProtocol":
       session.looksLike = error.looks
       return reject(session, silence)
-    case "AccessDenied":
-      session.verdict = { log: error.log }
-      return reject(session, session.dialect?.rejection(error) ?? silence)
     default:
       return reject(session, session.dialect?.rejection(error) ?? silence)
   }

@@ -44,6 +44,9 @@ export interface Door {
 const clientOf = ({ label, remote }: Connection, address: NetAddress.InetAddress): string =>
   label !== undefined && address === remote ? label : NetAddress.formatInet(address)
 
+/** The destination of what has none yet. */
+const nowhere = Host.hostPortUnsafe(NetAddress.ipv4Unspecified, 0)
+
 /** A session at one moment. */
 export interface SessionInfo extends Omit<ConnectionRecord, "reason" | "level"> {
   readonly phase: Phase
@@ -114,6 +117,11 @@ export class SessionState implements Deadline, Observer, Watcher {
   admit(identity: Identity): void {
     this.user = identity.name
     this.identity = identity
+  }
+
+  /** For a command that has no destination yet, as the policy sees it. */
+  get commandRequest(): AccessRequest {
+    return this.request(nowhere)
   }
 
   /** For a destination, as the policy sees it. */

@@ -2,8 +2,6 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Host from "effect/net/Host"
-import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { AccessPolicy } from "../policy/AccessPolicy.ts"
@@ -40,8 +38,7 @@ const rejudge = Effect.fnUntraced(
     session.rejudged?.()
     const { command } = session
     if (command === "associate" || command === "bind") {
-      const nowhere = Host.hostPortUnsafe(NetAddress.ipv4Unspecified, 0)
-      const allowed = yield* Effect.result(policy.authorizeCommand?.(session.request(nowhere)) ?? Effect.void)
+      const allowed = yield* Effect.result(policy.authorizeCommand?.(session.commandRequest) ?? Effect.void)
       if (Result.isFailure(allowed)) return allowed.failure.message
     }
     if (granted === undefined) return undefined

@@ -3,14 +3,11 @@
  * was read already; the rest waits with whoever sends it.
  */
 import * as Arr from "effect/Array"
-import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type * as NetAddress from "effect/net/NetAddress"
 import type { Flow } from "../policy/Flow.ts"
 import type { Lease } from "../policy/LimitStore.ts"
-import type { Connection, ConnectionError, Send, Watcher } from "../transport/Connection.ts"
-
-type Chunk = Arr.NonEmptyReadonlyArray<Uint8Array>
+import type { Connection, ConnectionError, Send } from "../transport/Connection.ts"
+import { type Chunk, WrappedConnection } from "../transport/WrappedConnection.ts"
 
 type Flows = Arr.NonEmptyReadonlyArray<Flow>
 
@@ -25,8 +22,7 @@ const turnOf = (flows: Flows, bytes: number): number =>
 const pass = (flows: Flows, amount: number): Effect.Effect<void> =>
   flows.length === 1 ? flows[0].take(amount) : Effect.forEach(flows, (flow) => flow.take(amount), { discard: true })
 
-class Shaped implements Connection {
-  private readonly inner: Connection
+class Shaped extends WrappedConnection {
   private readonly up: Flows | undefined
   private readonly down: Flows | undefined
   /** What was read and not given out yet. */
@@ -37,50 +33,26 @@ class Shaped implements Connection {
   private shortcut: Send | undefined = undefined
 
   constructor(inner: Connection, up: Flows | undefined, down: Flows | undefined) {
-    this.inner = inner
+    super(inner)
     this.up = up
     this.down = down
   }
 
-  get local(): NetAddress.InetAddress | undefined {
-    return this.inner.local
-  }
-
-  get remote(): NetAddress.InetAddress | undefined {
-    return this.inner.remote
-  }
-
-  get label(): string | undefined {
-    return this.inner.label
-  }
-
-  get failure(): ConnectionError | undefined {
-    return this.inner.failure
-  }
-
-  get watcher(): Watcher | undefined {
-    return this.inner.watcher
-  }
-
-  set watcher(watcher: Watcher | undefined) {
-    this.inner.watcher = watcher
-  }
-
   /** Who waits for a turn is not silent, in either direction. */
-  get unsent(): number {
+  override get unsent(): number {
     return this.inner.unsent + this.held + (this.rest?.length ?? 0)
   }
 
-  get onward(): Send | undefined {
+  override get onward(): Send | undefined {
     return this.down === undefined ? this.inner.onward : this.shortcut
   }
 
-  set onward(onward: Send | undefined) {
+  override set onward(onward: Send | undefined) {
     if (this.down === undefined) this.inner.onward = onward
     else this.shortcut = onward
   }
 
-  readonly pull: Effect.Effect<Chunk, ConnectionError | Cause.Done> = Effect.suspend(() => {
+  readonly pull: WrappedConnection["pull"] = Effect.suspend(() => {
     const { down, inner, rest } = this
     if (down === undefined) return inner.pull
     if (rest !== undefined) return this.giveOut(down, rest)
@@ -99,12 +71,12 @@ class Shaped implements Connection {
     })
   }
 
-  write(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
+  override write(bytes: Uint8Array): Effect.Effect<void, ConnectionError> {
     const { inner, up } = this
     return up === undefined ? inner.write(bytes) : this.writeInTurns(up, bytes)
   }
 
-  send(bytes: Uint8Array): Effect.Effect<void, ConnectionError> | undefined {
+  override send(bytes: Uint8Array): Effect.Effect<void, ConnectionError> | undefined {
     const { inner, up } = this
     return up === undefined ? inner.send(bytes) : this.writeInTurns(up, bytes)
   }
@@ -126,18 +98,6 @@ class Shaped implements Connection {
         return this.held === 0 ? sent : Effect.andThen(sent, this.turns(up, bytes.subarray(turn)))
       })
     })
-  }
-
-  get end(): Effect.Effect<void> {
-    return this.inner.end
-  }
-
-  get close(): Effect.Effect<void> {
-    return this.inner.close
-  }
-
-  get reset(): Effect.Effect<void> {
-    return this.inner.reset
   }
 }
 

@@ -1,0 +1,16 @@
+/** All users that a configuration has, those of flags and of a users file too: for what is told and tested, not for logins. */
+import * as Effect from "effect/Effect"
+import type { UsersFileError } from "../policy/UsersFile.ts"
+import type { StoredUser } from "../policy/UserStore.ts"
+import type { Effective } from "./Flags.ts"
+
+export const read: (
+  effective: Pick<Effective, "loaded" | "settings">
+) => Effect.Effect<ReadonlyArray<StoredUser>, UsersFileError> = Effect.fnUntraced(function*({ loaded, settings }) {
+  const { user: users, users: file } = settings
+  const list = loaded?.config.users ?? []
+  // argon2 and all that is loaded only for those who have users.
+  if (users.length === 0 && file === undefined) return list
+  const UserSources = yield* Effect.promise(() => import("../policy/UserSources.ts"))
+  return yield* UserSources.read({ users, list, ...file !== undefined && { file } })
+})

@@ -1,0 +1,16 @@
+/** What is wrong with a file that can't be read, in words. */
+
+/** In the terms of `open(2)`, and of who has to mend it. */
+export const words = (code: string): { readonly problem: string; readonly fix: string } => {
+  switch (code) {
+    case "ENOENT":
+      return { problem: "no such file", fix: "correct the path" }
+    case "EACCES":
+    case "EPERM":
+      return { problem: `can't be read (${code})`, fix: "let the user that runs sluice read it" }
+    case "EISDIR":
+      return { problem: "is a directory", fix: "name a file" }
+    default:
+      return { problem: `can't be read (${code})`, fix: "correct the path or the file" }
+  }
+}
