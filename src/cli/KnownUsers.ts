@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import type { UsersFileError } from "../policy/UsersFile.ts"
 import type { StoredUser } from "../policy/UserStore.ts"
+import { type CommandError, unusable } from "./CommandError.ts"
 import type { Effective } from "./Flags.ts"
 
 export const read: (
@@ -14,3 +15,7 @@ export const read: (
   const UserSources = yield* Effect.promise(() => import("../policy/UserSources.ts"))
   return yield* UserSources.read({ users, list, ...file !== undefined && { file } })
 })
+
+/** How a users file that can't be used is complained about. */
+export const fault = ({ sourceOf }: Pick<Effective, "sourceOf">) => ({ message }: UsersFileError): CommandError =>
+  unusable(`${sourceOf("users")}: ${message}`)

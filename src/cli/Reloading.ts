@@ -2,9 +2,8 @@
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
-import type { UsersFileError } from "../policy/UsersFile.ts"
 import * as WatchedFile from "../transport/WatchedFile.ts"
-import { type CommandError, unusable } from "./CommandError.ts"
+import type { CommandError } from "./CommandError.ts"
 import type * as ServiceManager from "./ServiceManager.ts"
 import type { Wanted } from "./Wanted.ts"
 
@@ -22,9 +21,9 @@ export interface Options {
   readonly manager: ServiceManager.ServiceManager
 }
 
-/** How a users file that can't be used is complained about. */
-export const usersFault = ({ sourceOf }: Wanted) => (error: UsersFileError): CommandError =>
-  unusable(`${sourceOf("users")}: ${error.message}`)
+/** As they were when the configuration was read from them. */
+const versionsRead = ({ loaded, versions }: Wanted): string =>
+  (loaded?.files ?? []).map((path) => versions.get(path) ?? "").join()
 
 const versionsOf = (files: ReadonlyArray<string>): string => files.map(WatchedFile.versionOf).join()
 
@@ -32,7 +31,7 @@ const versionsOf = (files: ReadonlyArray<string>): string => files.map(WatchedFi
 export const run = Effect.fnUntraced(function*({ apply, asked, first, manager, read }: Options) {
   // Users in a file of their own are looked after by those who read it.
   let files = first.loaded?.files ?? []
-  let taken = versionsOf(files)
+  let taken = versionsRead(first)
   let seen = taken
   const wishes = yield* Queue.dropping<"asked" | "changed">(1)
   const look = Effect.sync(() => {
@@ -48,9 +47,8 @@ export const run = Effect.fnUntraced(function*({ apply, asked, first, manager, r
     taken = versionsOf(files)
     const wanted = yield* read
     files = wanted.loaded?.files ?? files
-    const before = versionsOf(files)
+    taken = versionsRead(wanted)
     const fields = yield* apply(wanted)
-    taken = before
     yield* Effect.annotateLogs(Effect.logInfo("configuration loaded"), { path: first.loaded?.path, ...fields })
   }).pipe(
     Effect.catch(({ message, more = [] }) =>

@@ -8,6 +8,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
+import * as FiberHandle from "effect/FiberHandle"
 import type { Cluster } from "node:cluster"
 import type * as Settings from "../config/Settings.ts"
 import { listenOn } from "../server/Listeners.ts"
@@ -21,9 +22,10 @@ import * as Print from "./Print.ts"
 import * as Reloading from "./Reloading.ts"
 import * as ServiceManager from "./ServiceManager.ts"
 import * as Signals from "./Signals.ts"
+import * as Snapshot from "./Snapshot.ts"
 import type { Wanted } from "./Wanted.ts"
 import * as WorkerPool from "./WorkerPool.ts"
-import type { Orders } from "./WorkerProcess.ts"
+import type { Task } from "./WorkerProcess.ts"
 
 /** It came with Node 23.1; of the systems that have it, Linux spreads clients evenly. */
 const canSharePorts = (): boolean => {
@@ -33,13 +35,12 @@ const canSharePorts = (): boolean => {
 
 type Addresses = ReadonlyArray<ListenAddress.ListenAddress>
 
-/** Where it listens. */
-interface Listening {
-  /** As the configuration has it. */
-  readonly wanted: Addresses
-  /** With the ports that were given for 0. */
+/** What is being served at first. */
+interface Serving {
+  readonly wanted: Wanted
+  /** Where it listens, with the ports that were given for 0. */
   readonly bound: Addresses
-  readonly ordersFor: (addresses: Addresses, settings: Settings.Settings) => Orders["serve"]
+  readonly files: Snapshot.Snapshot
 }
 
 type Keeper = Effect.Success<ReturnType<typeof Counters.keep>>
@@ -77,38 +78,69 @@ const bequeath = (cluster: Cluster, listen: ReadonlyArray<ListenAddress.ListenAd
   return toWorker
 }
 
+/** What a supervisor has to do with. */
+interface Staff {
+  readonly pool: Pool
+  readonly counters: Keeper | undefined
+  readonly manager: ServiceManager.ServiceManager
+  /** What is told to workers who listen at some addresses. */
+  readonly taskFor: (bound: Addresses, settings: Settings.Settings, files: Snapshot.Snapshot) => Task
+  /** Serves by these files from now on. */
+  readonly keep: (files: Snapshot.Snapshot) => Effect.Effect<unknown>
+  readonly asked: Effect.Effect<void>
+  readonly read: Effect.Effect<Wanted, CommandError>
+}
+
 /** The configuration as it is now for all workers: those who listen as before switch where they are. */
-const reloading = Effect.fnUntraced(function*(
-  { counters, listening, pool, ...options }: Omit<Reloading.Options, "apply"> & {
-    readonly counters: Keeper | undefined
-    readonly listening: Listening
-    readonly pool: Pool
-  }
-) {
-  let { bound, wanted } = listening
+const reloading = Effect.fnUntraced(function*(staff: Staff, { bound: first, files: held, wanted }: Serving) {
+  const { asked, counters, keep, manager, pool, read, taskFor } = staff
+  let [bound, files, listen] = [first, held, wanted.settings.listen]
   const apply = Effect.fnUntraced(function*(next: Wanted) {
     const { loaded, settings } = next
-    const count = loaded === undefined ? Effect.void : counters?.replace(loaded.config) ?? Effect.void
-    if (Equal.equals(settings.listen, wanted)) {
-      const ended = yield* pool.reload
-      yield* count
-      return ended === 0 ? {} : { ended }
-    }
-    const before = new Map(wanted.map((address, index) => [ListenAddress.format(address), bound[index]]))
+    const fresh = yield* Snapshot.take(next, files)
+    const before = new Map(listen.map((address, index) => [ListenAddress.format(address), bound[index]]))
     // One that stays keeps the port that it was given for 0.
     const known = (address: ListenAddress.ListenAddress) =>
-      wanted.some((one) => Equal.equals(one, address)) ? before.get(ListenAddress.format(address)) : undefined
+      listen.some((one) => Equal.equals(one, address)) ? before.get(ListenAddress.format(address)) : undefined
     const added = settings.listen.filter((address) => known(address) === undefined)
     const found = yield* Effect.mapError(tryOut(added), (error) => ListenFailure.refused(error, next.listenSource))
     const all = settings.listen.flatMap((address) => known(address) ?? found[added.indexOf(address)] ?? [])
-    yield* pool.restartWith(listening.ordersFor(all, settings))
-    yield* count
-    wanted = settings.listen
+    const task = taskFor(all, settings, fresh)
+    const ended = Equal.equals(settings.listen, listen)
+      ? yield* pool.reload(task)
+      : yield* Effect.as(pool.restartWith(task), 0)
+    if (loaded !== undefined) yield* counters?.replace(loaded.config) ?? Effect.void
+    yield* keep(fresh)
+    listen = settings.listen
     bound = all
-    return {}
+    files = fresh
+    return ended === 0 ? {} : { ended }
   })
-  return yield* Reloading.run({ ...options, apply })
+  return yield* Reloading.run({ first: wanted, asked, read, apply, manager })
 })
+
+/** Without a configuration file: workers that start anew read their files anew. */
+const restarting = ({ asked, keep, manager, pool }: Staff, { files: held, wanted }: Serving) => {
+  let files = held
+  const renew = Effect.gen(function*() {
+    const fresh = yield* Snapshot.take(wanted, files)
+    yield* pool.restart(fresh)
+    yield* keep(fresh)
+    files = fresh
+  })
+  return asked.pipe(
+    Effect.andThen(Effect.logInfo("restarting the workers, one after the other")),
+    Effect.andThen(manager.reloading),
+    Effect.andThen(renew),
+    Effect.andThen(Effect.logInfo("restarted")),
+    Effect.catch(({ message }) =>
+      Effect.logError("restart given up; who is not replaced goes on", { reason: message })
+    ),
+    // Whatever came of it.
+    Effect.andThen(manager.ready),
+    Effect.forever
+  )
+}
 
 /** Runs until a signal ends it. Returns how many clients were turned away. */
 export const run = Effect.fnUntraced(function*(wanted: Wanted, read: Effect.Effect<Wanted, CommandError>) {
@@ -121,40 +153,35 @@ export const run = Effect.fnUntraced(function*(wanted: Wanted, read: Effect.Effe
   }
   cluster.schedulingPolicy = cluster.SCHED_RR
   const termination = yield* Signals.termination
-  const hangup = yield* Signals.hangup
+  const asked = yield* Signals.hangup
   const manager = yield* ServiceManager.make()
-  const listen = yield* tryOut(settings.listen)
+  const bound = yield* tryOut(settings.listen)
+  const files = yield* Snapshot.take(wanted)
 
-  const ordersFor: Listening["ordersFor"] = (addresses, { maxConnections }) => ({
-    _tag: "Serve",
-    listen: bequeath(cluster, addresses),
-    reusePort: canSharePorts(),
-    ...maxConnections !== undefined && { maxConnections: Math.ceil(maxConnections / settings.workers) }
+  const taskFor: Staff["taskFor"] = (addresses, { maxConnections }, files) => ({
+    serve: {
+      _tag: "Serve",
+      listen: bequeath(cluster, addresses),
+      reusePort: canSharePorts(),
+      ...maxConnections !== undefined && { maxConnections: Math.ceil(maxConnections / settings.workers) }
+    },
+    files
   })
   const counters = wanted.loaded === undefined ? undefined : yield* Counters.keep(wanted.loaded.config)
   const pool = yield* WorkerPool.make(cluster, {
     attend: counters?.attend,
     workers: settings.workers,
     drainTimeout: settings.drainTimeout,
-    serve: ordersFor(listen, settings)
+    task: taskFor(bound, settings, files)
   })
-  yield* Print.listening(listen, settings.protocols)
+  const watcher = yield* FiberHandle.make()
+  const keep = (files: Snapshot.Snapshot) => FiberHandle.run(watcher, files.watch)
+  yield* keep(files)
+  yield* Print.listening(bound, settings.protocols)
   yield* manager.ready
-  const restart = Effect.logInfo("restarting the workers, one after the other").pipe(
-    Effect.andThen(manager.reloading),
-    Effect.andThen(pool.restart),
-    Effect.andThen(Effect.logInfo("restarted")),
-    Effect.catch(({ message }) =>
-      Effect.logError("restart given up; who is not replaced goes on", { reason: message })
-    ),
-    // Whatever came of it.
-    Effect.andThen(manager.ready)
-  )
-  const listening = { wanted: settings.listen, bound: listen, ordersFor }
-  const goOn = wanted.loaded === undefined
-    ? Effect.forever(Effect.andThen(hangup, restart))
-    : reloading({ first: wanted, read, listening, pool, counters, asked: hangup, manager })
-  const signal = yield* Effect.raceFirst(termination, goOn)
+  const follow = wanted.loaded === undefined ? restarting : reloading
+  const following = follow({ pool, counters, manager, taskFor, keep, asked, read }, { wanted, bound, files })
+  const signal = yield* Effect.raceFirst(termination, following)
   yield* Effect.annotateLogs(Effect.logInfo("stopping: waiting for connections to end"), { signal })
   const [refused] = yield* Effect.all([pool.drain, manager.stopping], { concurrency: 2 })
   return refused

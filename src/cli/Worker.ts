@@ -1,22 +1,30 @@
-/** `serve` in one of several workers: does what its supervisor says. */
+/** `serve` in one of several workers: does what its supervisor says, by the files that it says. */
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import type { SendHandle } from "node:child_process"
 import { Sessions } from "../server/Sessions.ts"
 import { SocksServer } from "../server/SocksServer.ts"
+import * as Files from "../transport/Files.ts"
 import type * as NodeTransport from "../transport/NodeTransport.ts"
 import type { CommandError } from "./CommandError.ts"
 import * as Counters from "./Counters.ts"
+import * as KnownUsers from "./KnownUsers.ts"
+import * as Log from "./Log.ts"
 import * as Proxy from "./Proxy.ts"
-import { usersFault } from "./Reloading.ts"
 import * as Signals from "./Signals.ts"
-import type { Wanted } from "./Wanted.ts"
+import * as Wanted from "./Wanted.ts"
 import * as WorkerMessage from "./WorkerMessage.ts"
 
 type Serve = Extract<WorkerMessage.ToWorker, { readonly _tag: "Serve" }>
+
+type ReloadOrder = Extract<WorkerMessage.ToWorker, { readonly _tag: "Prepare" | "Commit" | "Abort" }>
+
+type Read = Effect.Effect<Wanted.Wanted, CommandError>
 
 /** How often the supervisor learns how many sessions there are. */
 const reportInterval = "100 millis"
@@ -37,7 +45,7 @@ const listen = Effect.gen(function*() {
   const serve = Deferred.makeUnsafe<Serve>()
   const drain = Deferred.makeUnsafe<void>()
   const end = Deferred.makeUnsafe<void>()
-  const reloads = yield* Queue.unbounded<"Prepare" | "Commit" | "Abort">()
+  const reloads = yield* Queue.unbounded<ReloadOrder>()
   const sockets = new Map<number, WorkerMessage.Socket>()
   process.on("message", (message: unknown, handle: unknown) => {
     const known = Option.getOrUndefined(WorkerMessage.decode.toWorker(message))
@@ -50,7 +58,7 @@ const listen = Effect.gen(function*() {
       case "Prepare":
       case "Commit":
       case "Abort":
-        return void Queue.offerUnsafe(reloads, known._tag)
+        return void Queue.offerUnsafe(reloads, known)
       case "Drain":
         return void Deferred.doneUnsafe(drain, Effect.void)
       case "End":
@@ -63,6 +71,8 @@ const listen = Effect.gen(function*() {
   })
   return { serve: Deferred.await(serve), drain: Deferred.await(drain), end: Deferred.await(end), reloads, sockets }
 })
+
+type Supervision = Effect.Success<typeof listen>
 
 /** Reports the number of sessions as long as the scope is open. */
 const report = Effect.gen(function*() {
@@ -99,22 +109,35 @@ const open = ({ reusePort }: Serve, sockets: ReadonlyMap<number, WorkerMessage.S
 const problemOf = <A, E extends { readonly message: string }>(effect: Effect.Effect<A, E>) =>
   Effect.match(effect, { onSuccess: () => ({}), onFailure: ({ message }) => ({ problem: message }) })
 
+/** What is this worker's part of what is wanted. */
+const partOf =
+  ({ listen, maxConnections }: Pick<Serve, "listen" | "maxConnections">) => (wanted: Wanted.Wanted): Wanted.Wanted => ({
+    ...wanted,
+    settings: { ...wanted.settings, listen, ...maxConnections !== undefined && { maxConnections } }
+  })
+
+/** What is read meanwhile comes from the files as the supervisor has them. */
+const readingFrom = (files: ReadonlyArray<WorkerMessage.PinnedFile>) =>
+  Effect.provideService(
+    Files.Files,
+    Files.pinned(new Map(files.map((file) => [file.path, "bytes" in file ? file.bytes : file.version])))
+  )
+
 /** Takes other configurations, when the supervisor has heard from all workers that they can. */
-const heed = Effect.fnUntraced(function*(
-  orders: Queue.Dequeue<"Prepare" | "Commit" | "Abort">,
-  read: Effect.Effect<Wanted, CommandError>
-) {
+const heed = Effect.fnUntraced(function*(orders: Queue.Dequeue<ReloadOrder>, read: Read, { listen }: Serve) {
   const reload = yield* Proxy.Reload
   let ready: Proxy.Prepared | undefined
-  const prepare = Effect.gen(function*() {
-    const wanted = yield* read
-    ready = yield* Effect.mapError(reload.prepare(wanted), usersFault(wanted))
+  const prepare = Effect.fnUntraced(function*(order: Extract<ReloadOrder, { readonly _tag: "Prepare" }>) {
+    const wanted = yield* Effect.map(read, partOf({ ...order, listen }))
+    ready = yield* Effect.mapError(reload.prepare(wanted), KnownUsers.fault(wanted))
   })
-  const follow = Effect.fnUntraced(function*(order: "Prepare" | "Commit" | "Abort") {
-    if (order === "Prepare") return yield* tell({ _tag: "Prepared", ...yield* problemOf(prepare) })
+  const follow = Effect.fnUntraced(function*(order: ReloadOrder) {
+    if (order._tag === "Prepare") {
+      return yield* tell({ _tag: "Prepared", ...yield* problemOf(readingFrom(order.files)(prepare(order))) })
+    }
     const prepared = ready
     ready = undefined
-    if (order === "Abort") return yield* prepared?.abort ?? Effect.void
+    if (order._tag === "Abort") return yield* prepared?.abort ?? Effect.void
     let ended = 0
     const commit = Effect.tap(prepared?.commit ?? Effect.succeed(0), (count) => Effect.sync(() => void (ended = count)))
     yield* tell({ _tag: "Committed", ...yield* problemOf(commit), ended })
@@ -122,38 +145,47 @@ const heed = Effect.fnUntraced(function*(
   return yield* Effect.forever(Effect.flatMap(Queue.take(orders), follow))
 })
 
-/** Serves until it is told to stop, or nobody is left to tell. Fails as the server's layer does. */
-export const run = Effect.fnUntraced(function*(wanted: Wanted, read: Effect.Effect<Wanted, CommandError>) {
-  yield* Signals.unheeded
-  const { drain, end, reloads, serve, sockets } = yield* listen
-  yield* tell({ _tag: "Started" })
-  const orders = yield* Effect.raceFirst(Effect.asSome(serve), Effect.as(drain, Option.none()))
-  if (Option.isNone(orders)) return
-  const { listen: addresses, maxConnections } = orders.value
-  /** The part of it that is this worker's. */
-  const shareOf = (wanted: Wanted): Wanted => ({
-    ...wanted,
-    settings: { ...wanted.settings, listen: addresses, ...maxConnections !== undefined && { maxConnections } }
-  })
-  const refused = yield* Effect.scoped(
-    Effect.gen(function*() {
-      const server = yield* SocksServer
-      yield* report
-      if (wanted.loaded !== undefined) yield* Effect.forkScoped(heed(reloads, Effect.map(read, shareOf)))
-      yield* tell({ _tag: "Listening" })
-      yield* drain
-      yield* server.drain
-      return yield* server.refused
-    }).pipe(Effect.provide(Proxy.layer(shareOf(wanted), {
-      transport: { open: open(orders.value, sockets) },
-      counters: Counters.remote
-    })))
-  )
-  yield* Effect.forkChild(tell({ _tag: "Stopped", refused }))
-  // Clients that were still on their way here are sent on to other workers.
-  yield* end
-})
+/** Serves what is wanted until it is told to stop, or nobody is left to tell. */
+const serve = Effect.fnUntraced(
+  function*(wanted: Wanted.Wanted, orders: Serve, read: Read, { drain, end, reloads, sockets }: Supervision) {
+    const refused = yield* Effect.scoped(Effect.gen(function*() {
+      const proxy = Proxy.layer(wanted, { transport: { open: open(orders, sockets) }, counters: Counters.remote })
+      const services = yield* readingFrom(orders.files)(Layer.build(proxy))
+      return yield* Effect.gen(function*() {
+        const server = yield* SocksServer
+        yield* report
+        if (wanted.loaded !== undefined) yield* Effect.forkScoped(heed(reloads, read, orders))
+        yield* tell({ _tag: "Listening" })
+        yield* drain
+        yield* server.drain
+        return yield* server.refused
+      }).pipe(Effect.provide(services))
+    }))
+    yield* Effect.forkChild(tell({ _tag: "Stopped", refused }))
+    // Clients that were still on their way here are sent on to other workers.
+    yield* end
+  }
+)
 
-/** Leaves it to the supervisor to complain. */
-export const fail = ({ exitCode, message }: CommandError): Effect.Effect<void> =>
-  tell({ _tag: "Failed", exitCode, message })
+/** Serves by what the supervisor orders. What it can't do it tells, and leaves it to that to complain. */
+export const run = Effect.fnUntraced(
+  function*(worker: number, read: Read) {
+    yield* Signals.unheeded
+    const supervision = yield* listen
+    yield* tell({ _tag: "Started" })
+    const orders = yield* Effect.raceFirst(
+      Effect.asSome(supervision.serve),
+      Effect.as(supervision.drain, Option.none())
+    )
+    if (Option.isNone(orders)) return
+    const wanted = yield* Effect.map(readingFrom(orders.value.files)(read), partOf(orders.value))
+    const { logFormat: format, logLevel: level } = wanted.settings
+    yield* serve(wanted, orders.value, read, supervision).pipe(
+      Effect.catchTags(Wanted.complaints(wanted)),
+      Effect.tapCause((cause) => Cause.hasDies(cause) ? Effect.logDebug("internal error", cause) : Effect.void),
+      Effect.provide(Log.layer({ format, level, worker }))
+    )
+  },
+  Effect.scoped,
+  Effect.catchTag("CommandError", ({ exitCode, message }) => tell({ _tag: "Failed", exitCode, message }))
+)

@@ -7,6 +7,13 @@ export interface Socket {
   close(): void
 }
 
+/** A file as it is to be read: of this version on the disk, or with this content whatever is there. */
+const PinnedFile = Schema.Union([
+  Schema.Struct({ path: Schema.String, version: Schema.String }),
+  Schema.Struct({ path: Schema.String, bytes: Schema.Uint8ArrayFromBase64 })
+])
+export type PinnedFile = typeof PinnedFile.Type
+
 export const ToWorker = Schema.TaggedUnion({
   /** Beside it comes the socket of a listener, by its place among the listeners. Before `Serve`. */
   Socket: { index: Schema.Int },
@@ -17,10 +24,16 @@ export const ToWorker = Schema.TaggedUnion({
     /** The share of this worker. */
     maxConnections: Schema.optionalKey(Schema.Int),
     /** Whether it listens by itself, beside the others, or lets the supervisor accept. */
-    reusePort: Schema.Boolean
+    reusePort: Schema.Boolean,
+    /** What the configuration is read from. */
+    files: Schema.Array(PinnedFile)
   },
-  /** Read the configuration again, and make ready to serve by it. `Prepared` answers. */
-  Prepare: {},
+  /** Read the configuration again, from these files, and make ready to serve by it. `Prepared` answers. */
+  Prepare: {
+    files: Schema.Array(PinnedFile),
+    /** The share of this worker, from then on. */
+    maxConnections: Schema.optionalKey(Schema.Int)
+  },
   /** Serve by what was made ready. `Committed` answers. */
   Commit: {},
   /** Forget what was made ready. */

@@ -9,12 +9,13 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Cluster } from "node:cluster"
-import { failed } from "./CommandError.ts"
-import { type Ending, type Orders, WorkerProcess } from "./WorkerProcess.ts"
+import { type CommandError, failed } from "./CommandError.ts"
+import type { Snapshot } from "./Snapshot.ts"
+import { type Ending, type Orders, type Task, WorkerProcess } from "./WorkerProcess.ts"
 
 export interface Options {
   readonly workers: number
-  readonly serve: Orders["serve"]
+  readonly task: Task
   /** Looks after a worker from its start until it has ended. */
   readonly attend?: ((worker: WorkerProcess) => Effect.Effect<void, never, Scope.Scope>) | undefined
   /** How long a worker lets its connections go on once it is told to stop. */
@@ -75,6 +76,12 @@ const stillWanted = ({ serve, sockets }: Orders, next: Orders["serve"]): Orders[
     return socket === undefined ? [] : [[index, socket] as const]
   }))
 
+/** Closes the sockets of orders that other orders do not have. */
+const closeOthers = ({ sockets }: Orders, { sockets: kept }: Orders): void => {
+  const others = new Set(kept.values())
+  for (const socket of sockets.values()) if (!others.has(socket)) socket.close()
+}
+
 /** Lets go of a place's listening sockets, so that clients come to those that remain, or to none. */
 const closeSockets = ({ orders: { sockets } }: Slot): void => {
   for (const socket of sockets.values()) socket.close()
@@ -82,7 +89,8 @@ const closeSockets = ({ orders: { sockets } }: Slot): void => {
 }
 
 /** Starts all of them, and waits until they listen. They end at once when the scope closes. */
-export const make = Effect.fnUntraced(function*(cluster: Cluster, { attend, drainTimeout, serve, workers }: Options) {
+export const make = Effect.fnUntraced(function*(cluster: Cluster, options: Options) {
+  const { attend, drainTimeout, task, workers } = options
   const running = new Set<WorkerProcess>()
   const endings = yield* FiberSet.make()
   const farewells = yield* FiberSet.make()
@@ -118,7 +126,28 @@ export const make = Effect.fnUntraced(function*(cluster: Cluster, { attend, drai
     return worker
   })
 
-  const launch = (slot: Slot) => Effect.uninterruptibleMask((restore) => start(slot, restore))
+  /** Lets a worker's connections end, and waits until it is gone. */
+  const farewell = Effect.fnUntraced(function*(worker: WorkerProcess) {
+    worker.drain()
+    const inTime = yield* Effect.timeoutOption(worker.end, Duration.sum(drainTimeout, grace))
+    if (Option.isNone(inTime)) worker.kill()
+    const ending = yield* worker.end
+    yield* (ending.code === 0
+      ? Effect.logInfo("worker stopped")
+      : Effect.logError("worker crashed, its sessions are lost")).pipe(
+        Effect.annotateLogs(ending.code === 0 ? { worker: worker.number } : fieldsOf(worker, ending))
+      )
+  })
+
+  /** Starts one by the orders of the place, as they are once it listens. */
+  const launch = (slot: Slot): Effect.Effect<WorkerProcess, CommandError> =>
+    Effect.flatMap(
+      Effect.uninterruptibleMask((restore) => start(slot, restore)),
+      (worker) =>
+        worker.orders === slot.orders
+          ? Effect.succeed(worker)
+          : Effect.andThen(FiberSet.run(farewells, farewell(worker)), launch(slot))
+    )
 
   /** Lets a worker serve until it crashes. */
   const watch = Effect.fnUntraced(function*(slot: Slot, worker: WorkerProcess) {
@@ -155,19 +184,6 @@ export const make = Effect.fnUntraced(function*(cluster: Cluster, { attend, drai
       return FiberHandle.run(slot.keeper, Effect.andThen(Effect.ignore(watch(slot, worker)), refill(slot)))
     })
 
-  /** Lets a worker's connections end, and waits until it is gone. */
-  const farewell = Effect.fnUntraced(function*(worker: WorkerProcess) {
-    worker.drain()
-    const inTime = yield* Effect.timeoutOption(worker.end, Duration.sum(drainTimeout, grace))
-    if (Option.isNone(inTime)) worker.kill()
-    const ending = yield* worker.end
-    yield* (ending.code === 0
-      ? Effect.logInfo("worker stopped")
-      : Effect.logError("worker crashed, its sessions are lost")).pipe(
-        Effect.annotateLogs(ending.code === 0 ? { worker: worker.number } : fieldsOf(worker, ending))
-      )
-  })
-
   const dismiss = (slot: Slot): Effect.Effect<unknown> =>
     slot.current === undefined ? Effect.void : FiberSet.run(farewells, farewell(slot.current))
 
@@ -185,7 +201,7 @@ export const make = Effect.fnUntraced(function*(cluster: Cluster, { attend, drai
     Array.from({ length: workers }),
     Effect.fnUntraced(function*() {
       const keeper = yield* FiberHandle.make()
-      const slot: Slot = { orders: { serve, sockets: new Map() }, current: undefined, keeper }
+      const slot: Slot = { orders: { ...task, sockets: new Map() }, current: undefined, keeper }
       return slot
     })
   )
@@ -197,40 +213,57 @@ export const make = Effect.fnUntraced(function*(cluster: Cluster, { attend, drai
 
   return {
     /** Replaces them one after the other, without refusing a client; stops at the first that can't be. */
-    restart: Effect.forEach(slots, replace, { discard: true }),
-    /** The same, with other addresses to listen on. Those that stay keep their sockets, and who waits in them. */
-    restartWith: Effect.fnUntraced(function*(next: Orders["serve"]) {
-      const given = new Map<Slot, Orders>()
-      for (const slot of slots) {
-        given.set(slot, slot.orders)
-        slot.orders = { serve: next, sockets: stillWanted(slot.orders, next) }
-      }
-      yield* Effect.forEach(slots, (slot) =>
-        Effect.andThen(
-          replace(slot),
-          Effect.sync(() => {
-            const before = given.get(slot)
-            for (const socket of before?.sockets.values() ?? []) {
-              if (![...slot.orders.sockets.values()].includes(socket)) socket.close()
-            }
-            given.delete(slot)
-          })
-        ), { discard: true }).pipe(
+    restart: Effect.fnUntraced(function*(files: Snapshot) {
+      yield* Effect.forEach(slots, (slot) => {
+        const before = slot.orders
+        slot.orders = { ...before, files }
+        return Effect.onError(replace(slot), () => Effect.sync(() => void (slot.orders = before)))
+      }, { discard: true })
+    }),
+    /** Replaces all of them, or none, with others to listen elsewhere. What stays keeps its sockets, and who waits there. */
+    restartWith: (next: Task) =>
+      Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
+        const before = slots.map(({ orders }) => orders)
+        for (const slot of slots) slot.orders = { ...next, sockets: stillWanted(slot.orders, next.serve) }
+        const successors = new Map<Slot, WorkerProcess>()
+        // Where one has crashed, the next is on its way, and finds the new orders.
+        const launchOne = (slot: Slot) =>
+          slot.current === undefined
+            ? Effect.void
+            : Effect.map(restore(launch(slot)), (worker) => void successors.set(slot, worker))
+        yield* Effect.forEach(slots, launchOne, { concurrency: "unbounded", discard: true }).pipe(
           Effect.onError(() =>
-            Effect.sync(() => {
-              // Those who were not replaced go on, and so do their successors.
-              for (const [slot, orders] of given) slot.orders = orders
+            Effect.forEach(slots, (slot, index) => {
+              const abandoned = slot.orders
+              slot.orders = before[index] ?? abandoned
+              closeOthers(abandoned, slot.orders)
+              const successor = successors.get(slot)
+              return successor === undefined ? Effect.void : FiberSet.run(farewells, farewell(successor))
             })
           )
         )
-    }),
-    /** Lets all of them take the configuration as it is now, or none. Tells how many connections that ended. */
-    reload: Effect.gen(function*() {
+        yield* Effect.forEach(slots, (slot, index) => {
+          const left = before[index]
+          if (left !== undefined) closeOthers(left, slot.orders)
+          const successor = successors.get(slot)
+          return successor === undefined
+            ? Effect.void
+            : Effect.andThen(dismiss(slot), keep(slot, successor))
+        }, { discard: true })
+      })),
+    /** Lets all of them take another configuration, or none. Tells how many connections that ended. */
+    reload: Effect.fnUntraced(function*(next: Task) {
       const workers = slots.flatMap(({ current }) => current ?? [])
-      yield* Effect.forEach(workers, (worker) => worker.prepare, { concurrency: "unbounded", discard: true }).pipe(
-        Effect.onError(() => Effect.sync(() => workers.forEach((worker) => worker.abort())))
-      )
+      yield* Effect.forEach(workers, (worker) => worker.prepare(next), { concurrency: "unbounded", discard: true })
+        .pipe(
+          Effect.onError(() => Effect.sync(() => workers.forEach((worker) => worker.abort())))
+        )
+      // For those who start meanwhile, too.
+      for (const slot of slots) slot.orders = { ...next, sockets: slot.orders.sockets }
       const ended = yield* Effect.forEach(workers, commit, { concurrency: "unbounded" })
+      // One that has begun to listen since the others were asked.
+      const late = slots.filter(({ current }) => current !== undefined && !workers.includes(current))
+      yield* Effect.forEach(late, (slot) => Effect.catch(replace(slot), () => Effect.sync(() => slot.current?.kill())))
       return ended.reduce((sum, count) => sum + count, 0)
     }),
     /** Stops them all, and waits until they are gone. Returns how many clients were turned away. */

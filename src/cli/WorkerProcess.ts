@@ -8,12 +8,20 @@ import type { SendHandle } from "node:child_process"
 import type { Cluster, Worker } from "node:cluster"
 import * as ClientsInTransit from "./ClientsInTransit.ts"
 import { CommandError, failed } from "./CommandError.ts"
+import type { Snapshot } from "./Snapshot.ts"
 import * as WorkerMessage from "./WorkerMessage.ts"
 import * as WorkerNumber from "./WorkerNumber.ts"
 
+type Serve = Extract<WorkerMessage.ToWorker, { readonly _tag: "Serve" }>
+
+/** What is to be served, and by which files. */
+export interface Task {
+  readonly serve: Omit<Serve, "files">
+  readonly files: Snapshot
+}
+
 /** What a worker is told once it has started. */
-export interface Orders {
-  readonly serve: Extract<WorkerMessage.ToWorker, { readonly _tag: "Serve" }>
+export interface Orders extends Task {
   /**
    * The sockets of the listeners, by their place. The first worker that gets this map opens them, and puts them there;
    * those after it go on with the same, so that no client that waits to be accepted is lost between them.
@@ -41,7 +49,7 @@ export class WorkerProcess {
   /** How many clients it has turned away, once it has stopped. */
   refused = 0
   private readonly worker: Worker
-  private readonly orders: Orders
+  readonly orders: Orders
   private readonly clients: ReadonlyMap<unknown, WorkerMessage.Socket>
   private readonly whenListening = Deferred.makeUnsafe<void, CommandError>()
   private answer: Deferred.Deferred<number, CommandError> | undefined = undefined
@@ -86,10 +94,18 @@ export class WorkerProcess {
   readonly end: Effect.Effect<Ending> = Effect.suspend(() => Deferred.await(this.whenEnded))
 
   /** Asks it to make ready for another configuration; fails with why it can't. */
-  readonly prepare: Effect.Effect<void, CommandError> = Effect.suspend(() => Effect.asVoid(this.ask("Prepare")))
+  prepare({ files, serve: { maxConnections } }: Task): Effect.Effect<void, CommandError> {
+    return Effect.suspend(() =>
+      Effect.asVoid(this.ask({
+        _tag: "Prepare",
+        files: files.message,
+        ...maxConnections !== undefined && { maxConnections }
+      }))
+    )
+  }
 
   /** Lets it serve by what it made ready; tells how many connections that ended. */
-  readonly commit: Effect.Effect<number, CommandError> = Effect.suspend(() => this.ask("Commit"))
+  readonly commit: Effect.Effect<number, CommandError> = Effect.suspend(() => this.ask({ _tag: "Commit" }))
 
   /** Lets it forget what it made ready. */
   abort(): void {
@@ -107,9 +123,9 @@ export class WorkerProcess {
   }
 
   /** One question at a time. One that ends, or says nothing for long, has no answer. */
-  private ask(question: "Prepare" | "Commit"): Effect.Effect<number, CommandError> {
+  private ask(question: WorkerMessage.ToWorker): Effect.Effect<number, CommandError> {
     const answer = this.answer = Deferred.makeUnsafe<number, CommandError>()
-    this.tell({ _tag: question })
+    this.tell(question)
     const silent = failed(`worker ${this.number} does not take the configuration`)
     return Deferred.await(answer).pipe(
       Effect.raceFirst(Effect.andThen(this.end, Effect.fail(silent))),
@@ -137,7 +153,7 @@ export class WorkerProcess {
     switch (known?._tag) {
       case "Started":
         for (const [index, socket] of this.orders.sockets) this.tell({ _tag: "Socket", index }, socket)
-        return this.tell(this.orders.serve)
+        return this.tell({ ...this.orders.serve, files: this.orders.files.message })
       case "Socket":
         // Node makes an object of it before we see the message.
         return void this.orders.sockets.set(known.index, handle as WorkerMessage.Socket)

@@ -6,9 +6,10 @@ import type * as Scope from "effect/Scope"
 import type { UsersFileError } from "../policy/UsersFile.ts"
 import { SocksServer } from "../server/SocksServer.ts"
 import type { ListenError } from "../transport/Transport.ts"
-import { type CommandError, unusable } from "./CommandError.ts"
+import type { CommandError } from "./CommandError.ts"
 import * as Flags from "./Flags.ts"
 import * as InheritedSockets from "./InheritedSockets.ts"
+import * as KnownUsers from "./KnownUsers.ts"
 import * as ListenFailure from "./ListenFailure.ts"
 import * as Log from "./Log.ts"
 import * as Print from "./Print.ts"
@@ -24,9 +25,9 @@ type Read = Effect.Effect<Wanted.Wanted, CommandError>
 const untilTold = Effect.fnUntraced(
   function*(first: Wanted.Wanted, read: Read, manager: ServiceManager.ServiceManager) {
     const reload = yield* Proxy.Reload
-    const { run, usersFault } = yield* importReloading
+    const { run } = yield* importReloading
     const apply = Effect.fnUntraced(function*(wanted: Wanted.Wanted) {
-      const prepared = yield* Effect.mapError(reload.prepare(wanted), usersFault(wanted))
+      const prepared = yield* Effect.mapError(reload.prepare(wanted), KnownUsers.fault(wanted))
       const ended = yield* Effect.mapError(
         prepared.commit,
         (error) => ListenFailure.refused(error, wanted.listenSource)
@@ -68,39 +69,27 @@ export const serve = Command.make(
   // Untraced: a span that lasts as long as the proxy would only be in the way of whoever traces connections.
   Effect.fnUntraced(function*(input) {
     const worker = WorkerNumber.own()
-    const inherited = worker === undefined ? yield* Effect.fromResult(InheritedSockets.take()) : undefined
-    const read = Wanted.read(input, inherited)
+    if (worker !== undefined) {
+      return yield* Effect.flatMap(importWorker, (Worker) => Worker.run(worker, Wanted.read(input, { isWorker: true })))
+    }
+    const inherited = yield* Effect.fromResult(InheritedSockets.take())
+    const read = Wanted.read(input, { inherited })
     const wanted = yield* read
-    const { listenSource, settings, sourceOf } = wanted
-    const several = settings.workers > 1
+    const { logFormat: format, logLevel: level, workers } = wanted.settings
     const runUntilStopped = (): Effect.Effect<number, Failure, Scope.Scope> =>
-      several
+      workers > 1
         ? Effect.flatMap(importSupervisor, (Supervisor) => Supervisor.run(wanted, read))
         : Effect.provide(run(wanted, read), Proxy.layer(wanted))
-    const serving = worker === undefined
-      ? Effect.scoped(runUntilStopped()).pipe(
-        // Once all has been closed, and logged.
-        Effect.flatMap((refused) => Effect.annotateLogs(Effect.logInfo("stopped"), refused === 0 ? {} : { refused }))
-      )
-      : Effect.scoped(Effect.flatMap(importWorker, (Worker) => Worker.run(wanted, read)))
-    const unused = listenSource !== "LISTEN_FDS" && inherited !== undefined
+    const unused = wanted.listenSource !== "LISTEN_FDS" && inherited !== undefined
       ? Effect.logWarning("the sockets that systemd has opened are not used: other addresses are given")
       : Effect.void
-    yield* Effect.andThen(unused, serving).pipe(
-      Effect.catchTags({
-        ListenError: (error) => Effect.fail(ListenFailure.refused(error, listenSource)),
-        UsersFileError: (error) => Effect.fail(unusable(`${sourceOf("users")}: ${error.message}`))
-      }),
-      Effect.catchTag("CommandError", (error) =>
-        // In a worker, complaining is left to its supervisor.
-        worker === undefined ? Effect.fail(error) : Effect.flatMap(importWorker, (Worker) => Worker.fail(error))),
+    yield* Effect.andThen(unused, Effect.scoped(runUntilStopped())).pipe(
+      // Once all has been closed, and logged.
+      Effect.flatMap((refused) => Effect.annotateLogs(Effect.logInfo("stopped"), refused === 0 ? {} : { refused })),
+      Effect.catchTags(Wanted.complaints(wanted)),
       // A fault of the program is reported in one line; who wants to know where asks for debug events.
       Effect.tapCause((cause) => Cause.hasDies(cause) ? Effect.logDebug("internal error", cause) : Effect.void),
-      Effect.provide(Log.layer({
-        format: settings.logFormat,
-        level: settings.logLevel,
-        worker: worker ?? (several ? WorkerNumber.supervisor : undefined)
-      }))
+      Effect.provide(Log.layer({ format, level, worker: workers > 1 ? WorkerNumber.supervisor : undefined }))
     )
   })
 ).pipe(

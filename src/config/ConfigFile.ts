@@ -5,12 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Order from "effect/Order"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { readFile } from "node:fs/promises"
 import { dirname } from "node:path"
 import * as List from "../policy/List.ts"
 import * as ListFile from "../policy/ListFile.ts"
 import type * as Rule from "../policy/Rule.ts"
-import { codeOf } from "../transport/SocketError.ts"
+import { Files } from "../transport/Files.ts"
 import { Config } from "./Config.ts"
 import { escape } from "./Escape.ts"
 import * as Faults from "./Faults.ts"
@@ -88,10 +87,8 @@ const unreadable = (path: string, code: string): ConfigErrors => {
 }
 
 const readText = Effect.fnUntraced(function*(path: string) {
-  const bytes = yield* Effect.tryPromise({
-    try: (signal) => readFile(path, { signal }),
-    catch: (error) => unreadable(path, codeOf(error))
-  })
+  const files = yield* Files
+  const bytes = yield* Effect.mapError(files.read(path), (code) => unreadable(path, code))
   return yield* Effect.try({
     try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
     catch: () => new ConfigErrors({ path, lines: [escape(`${path}: is not UTF-8 text; save it as UTF-8`)] })

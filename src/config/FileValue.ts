@@ -11,9 +11,8 @@ import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaIssue from "effect/SchemaIssue"
-import { readFile } from "node:fs/promises"
 import { isAbsolute, join } from "node:path"
-import { codeOf } from "../transport/SocketError.ts"
+import { Files } from "../transport/Files.ts"
 import { FilePath, Switch } from "./Fields.ts"
 
 /** A schema of what may stand in a file. */
@@ -112,11 +111,12 @@ export const path = (docs?: Docs): FromFile<string> => refine(as(FilePath, docs)
 const readSecret = Effect.fnUntraced(function*(path: string): Effect.fn.Return<Redacted.Redacted<string>, string> {
   const { secrets } = yield* Reading
   secrets.add(path)
-  const content = yield* Effect.tryPromise({
-    try: (signal) => readFile(path, { signal, encoding: "utf8" }),
-    catch: (error) => codeOf(error) === "ENOENT" ? `${path}: no such file` : `${path}: can't be read (${codeOf(error)})`
-  })
-  const secret = content.replace(/\r?\n$/, "")
+  const files = yield* Files
+  const bytes = yield* Effect.mapError(
+    files.read(path),
+    (code) => code === "ENOENT" ? `${path}: no such file` : `${path}: can't be read (${code})`
+  )
+  const secret = Buffer.from(bytes).toString().replace(/\r?\n$/, "")
   if (secret === "") return yield* Effect.fail(`${path}: is empty; write the secret on its first line`)
   if (/[\r\n]/.test(secret)) return yield* Effect.fail(`${path}: has more than one line; leave one, the secret`)
   return Redacted.make(secret)

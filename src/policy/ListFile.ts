@@ -6,8 +6,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
-import { type FileHandle, open } from "node:fs/promises"
-import { codeOf } from "../transport/SocketError.ts"
+import { Files } from "../transport/Files.ts"
 import * as FileFault from "./FileFault.ts"
 import { entryFromString, type List, ListBuilder } from "./List.ts"
 
@@ -43,7 +42,7 @@ const ownNames = new Set([
   "ip6-allhosts"
 ])
 
-/** Bytes that are read at once: what can be made of them holds others up for some milliseconds. */
+/** Bytes of lines that are taken at once: that holds others up for some milliseconds. */
 const chunkSize = 256 * 1024
 
 /** Bytes of a line: a hosts file may name some hundred hosts in one. */
@@ -120,45 +119,30 @@ class Lines {
   }
 }
 
-const unreadable = (path: string, error: unknown): ListFileError =>
-  new ListFileError({ path, line: undefined, ...FileFault.words(codeOf(error)) })
+const unreadable = (path: string, code: string): ListFileError =>
+  new ListFileError({ path, line: undefined, ...FileFault.words(code) })
 
-const readLines = Effect.fnUntraced(function*(path: string, file: FileHandle, lines: Lines) {
-  const buffer = Buffer.allocUnsafe(chunkSize)
-  let rest = Buffer.alloc(0)
-  while (true) {
-    const { bytesRead } = yield* Effect.tryPromise({
-      try: () => file.read(buffer, 0, chunkSize),
-      catch: (error) => unreadable(path, error)
-    })
-    const chunk = buffer.subarray(0, bytesRead)
-    let start = 0
-    while (true) {
-      const end = chunk.indexOf(newline, start)
-      if (end === -1) break
-      const line = chunk.subarray(start, end)
-      const error = lines.take(rest.length === 0 ? line : Buffer.concat([rest, line]))
-      if (error !== undefined) return yield* error
-      rest = Buffer.alloc(0)
-      start = end + 1
-    }
-    if (start < bytesRead) rest = Buffer.concat([rest, chunk.subarray(start)])
-    if (bytesRead > 0 && rest.length <= maxLine) continue
-    if (rest.length === 0) return
-    const error = lines.take(rest)
+const takeLines = Effect.fnUntraced(function*(bytes: Buffer, lines: Lines) {
+  let turn = chunkSize
+  let start = 0
+  while (start < bytes.length) {
+    const newlineAt = bytes.indexOf(newline, start)
+    const end = newlineAt === -1 ? bytes.length : newlineAt
+    const error = lines.take(bytes.subarray(start, end))
     if (error !== undefined) return yield* error
-    return
+    start = end + 1
+    if (start < turn) continue
+    turn = start + chunkSize
+    yield* Effect.yieldNow
   }
 })
 
-/** Reads a list from disk. Others get their turn in between: a running proxy goes on while a long one is read anew. */
+/** Reads a list. Others get their turn in between: a running proxy goes on while a long one is read anew. */
 export const read = Effect.fn("ListFile.read")(function*(name: string, path: string) {
   const builder = new ListBuilder(name)
-  yield* Effect.acquireUseRelease(
-    Effect.tryPromise({ try: () => open(path), catch: (error) => unreadable(path, error) }),
-    (file) => readLines(path, file, new Lines(path, builder)),
-    (file) => Effect.promise(() => file.close())
-  )
+  const files = yield* Files
+  const bytes = yield* Effect.mapError(files.read(path), (code) => unreadable(path, code))
+  yield* takeLines(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), new Lines(path, builder))
   const steps = builder.steps()
   while (true) {
     const { done, value } = steps.next()

@@ -6,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Files from "../transport/Files.ts"
 import * as WatchedFile from "../transport/WatchedFile.ts"
 import * as PasswordHash from "./PasswordHash.ts"
 import * as UsersFile from "./UsersFile.ts"
@@ -113,7 +114,8 @@ const watch = Effect.fnUntraced(function*(
     const settled = version === seen
     seen = version
     if (version === taken || !settled) return
-    const users = yield* Effect.result(reread)
+    // Whatever the first one was read from.
+    const users = yield* Effect.result(Effect.provideService(reread, Files.Files, Files.disk))
     // Changed meanwhile: the next look finds it so.
     if (WatchedFile.versionOf(path) !== version) return
     taken = version

@@ -12,8 +12,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import { readFile } from "node:fs/promises"
-import { codeOf } from "../transport/SocketError.ts"
+import { Files } from "../transport/Files.ts"
 import * as FileFault from "./FileFault.ts"
 import * as PasswordHash from "./PasswordHash.ts"
 import * as UserFields from "./UserFields.ts"
@@ -180,12 +179,10 @@ const unreadable = (path: string, code: string): UsersFileError => {
   })
 }
 
-/** Reads a users file from disk. */
+/** Reads a users file. */
 export const read = Effect.fn("UsersFile.read")(function*(path: string) {
-  const bytes = yield* Effect.tryPromise({
-    try: (signal) => readFile(path, { signal }),
-    catch: (error) => unreadable(path, codeOf(error))
-  })
+  const files = yield* Files
+  const bytes = yield* Effect.mapError(files.read(path), (code) => unreadable(path, code))
   const text = yield* Effect.try({
     try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
     catch: () =>

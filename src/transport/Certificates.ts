@@ -2,8 +2,8 @@
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import { X509Certificate } from "node:crypto"
-import * as Fs from "node:fs"
 import * as NodeTls from "node:tls"
+import { Files } from "./Files.ts"
 import type { Tls } from "./ListenAddress.ts"
 import * as WatchedFile from "./WatchedFile.ts"
 
@@ -20,11 +20,14 @@ const codeOf = (error: unknown): string =>
 const attempt = <A>(thunk: () => A, problem: (code: string) => string): Effect.Effect<A, string> =>
   Effect.try({ try: thunk, catch: (error) => problem(codeOf(error)) })
 
-const readText = (name: string, path: string): Effect.Effect<string, string> =>
-  attempt(
-    () => Fs.readFileSync(path, "utf8"),
+const readText = Effect.fnUntraced(function*(name: string, path: string): Effect.fn.Return<string, string> {
+  const files = yield* Files
+  const bytes = yield* Effect.mapError(
+    files.read(path),
     (code) => code === "ENOENT" ? `${name} ${path}: no such file` : `${name} ${path} can't be read (${code})`
   )
+  return Buffer.from(bytes).toString()
+})
 
 const certificateProblem = (name: string, path: string) => () => `${name} ${path} has no certificate in PEM`
 

@@ -10,6 +10,7 @@ import { join } from "node:path"
 import * as PasswordHash from "../../src/policy/PasswordHash.ts"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
+import { children } from "../support/ProcessInfo.ts"
 import { ask, AU, C4, connect, connectThrough, G0, probe, type RawClient } from "../support/RawClient.ts"
 import { echo, target } from "../support/Targets.ts"
 import { associated, U4, udpEcho } from "../support/Udp.ts"
@@ -197,6 +198,53 @@ describe("a changed configuration, with workers", () => {
       const still = yield* Effect.forEach(Array.from({ length: 4 }), () => ask(proxy.port, C4(one.port)))
       assert.deepStrictEqual(still.map((reply) => reply[1]), [2, 2, 2, 2])
       for (const client of stays) assert.isTrue(yield* echoes(client))
+    }))
+
+  it.live("that was refused reaches nobody: who takes a worker's place serves by the one before", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const text = (name: string) =>
+        `workers: 2\n${listen}lists: { ours: { file: ours.txt } }\nrules:\n  - { name: ${name}, to: ours, action: deny }\n`
+      const { change, folder, proxy } = yield* setup(`workers: 2\n${listen}`)
+      const list = (content: string) => Effect.sync(() => writeFileSync(join(folder, "ours.txt"), content))
+      const replaceAll = Effect.gen(function*() {
+        const pids = children(proxy.pid)
+        assert.lengthOf(pids, 2)
+        for (const pid of pids) {
+          process.kill(pid, "SIGKILL")
+          yield* proxy.takeLine(/worker crashed/)
+          yield* proxy.takeLine(/worker listens/)
+        }
+      })
+      yield* Effect.forEach([1, 2], () => proxy.takeLine(/worker listens/))
+      yield* list("127.0.0.1\n")
+      assert.match(yield* change(text("ours")), /configuration loaded/)
+
+      yield* list("one two\n")
+      assert.match(yield* proxy.takeLine(/configuration not loaded/), /ours\.txt:1/)
+      yield* replaceAll
+      assert.match(yield* change("workers: two\n"), /configuration not loaded/)
+      yield* replaceAll
+      const replies = yield* Effect.forEach(Array.from({ length: 8 }), () => ask(proxy.port, C4(origin.port)))
+      assert.deepStrictEqual(replies.map((reply) => reply[1]), Array.from({ length: 8 }, () => 2))
+      assert.match(yield* proxy.takeLine(/connection ended/), /denied: rule ours/)
+
+      yield* list("192.0.2.1\n")
+      assert.match(yield* change(text("theirs")), /configuration loaded/)
+      yield* replaceAll
+      for (let i = 0; i < 8; i++) assert.isTrue(yield* probe(proxy.port, origin.port))
+    }))
+
+  it.live("gives each of them its share of the connections", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { change, proxy } = yield* setup(`workers: 2\n${listen}`)
+      yield* change(`workers: 2\nmaxConnections: 4\n${listen}`)
+      const clients = yield* Effect.forEach(
+        Array.from({ length: 12 }),
+        () => Effect.option(connectThrough(proxy.port, origin.port))
+      )
+      assert.isAtMost(clients.filter(({ _tag }) => _tag === "Some").length, 4)
     }))
 
   it.live("may open another listener: those that stay refuse nobody", () =>

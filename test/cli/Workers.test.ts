@@ -3,10 +3,22 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
+import * as Redacted from "effect/Redacted"
 import { readFileSync } from "node:fs"
+import * as PasswordHash from "../../src/policy/PasswordHash.ts"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
-import { connect, connectThrough, G0, hex, probe, type RawClient, refusesConnections } from "../support/RawClient.ts"
+import { children } from "../support/ProcessInfo.ts"
+import {
+  AU,
+  connect,
+  connectThrough,
+  G0,
+  hex,
+  probe,
+  type RawClient,
+  refusesConnections
+} from "../support/RawClient.ts"
 import { closedPort, echo } from "../support/Targets.ts"
 
 interface Worker {
@@ -222,7 +234,7 @@ describe("serve --workers", () => {
       assert.strictEqual(yield* proxy.stop, 0)
     }))
 
-  it.live("keeps what runs when another can't start, and goes on trying where none runs", () =>
+  it.live("keeps what runs when another can't start, and what it reads where one has crashed", () =>
     Effect.gen(function*() {
       const fs = yield* FileSystem.FileSystem
       const path = yield* fs.makeTempFileScoped()
@@ -235,16 +247,54 @@ describe("serve --workers", () => {
 
       process.kill(workers[0]?.pid ?? 0, "SIGKILL")
       yield* proxy.takeLine(/worker crashed/)
-      yield* proxy.takeLine(/worker does not start/)
-      yield* proxy.takeLine(/worker does not start/)
+      assert.strictEqual((yield* listens(proxy)).number, 3)
       for (let i = 0; i < 8; i++) {
         const client = yield* connect(proxy.port)
         yield* client.send(G0)
         assert.deepStrictEqual(yield* client.read(2), hex("05 ff"))
       }
-      yield* fs.writeFileString(path, "")
-      assert.isAbove((yield* listens(proxy)).number, 4)
     }).pipe(Effect.provide(NodeFileSystem.layer)))
+
+  it.live("has a crashed worker's successor know the users of the last users file that could be used", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* fs.makeTempFileScoped()
+      const origin = yield* echo()
+      const { proxy, workers } = yield* serve(2, { args: ["--users", path] })
+      yield* fs.writeFileString(path, `ann:${yield* PasswordHash.hash(Redacted.make("sesame"))}\n`)
+      yield* Effect.forEach(workers, () => proxy.takeLine(/msg="users file loaded"/))
+      // The supervisor looks once a second, and says nothing of it.
+      yield* Effect.sleep("2500 millis")
+      yield* fs.writeFileString(path, "bob\n")
+      yield* Effect.forEach(workers, () => proxy.takeLine(/users file not loaded/))
+      for (const { pid } of workers) {
+        process.kill(pid, "SIGKILL")
+        yield* proxy.takeLine(/worker crashed/)
+        yield* listens(proxy)
+      }
+      for (let i = 0; i < 4; i++) yield* connectThrough(proxy.port, origin.port, AU("ann", "sesame"))
+      yield* fs.writeFileString(path, "")
+      yield* Effect.forEach(workers, () => proxy.takeLine(/users file loaded.* users=0/))
+    }).pipe(Effect.provide(NodeFileSystem.layer)))
+
+  it.live("goes on trying where none can run", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { proxy, workers: [first, second] } = yield* serve(2)
+      process.kill(first?.pid ?? 0, "SIGKILL")
+      yield* proxy.takeLine(/worker crashed/)
+      for (let i = 0; i < 2; i++) {
+        const started = () => children(proxy.pid).filter((pid) => pid !== second?.pid && isAlive(pid))
+        assert.isTrue(yield* within(Effect.sync(() => started().length > 0), "5 seconds"))
+        started().forEach((pid) => process.kill(pid, "SIGKILL"))
+        assert.match(
+          yield* proxy.takeLine(/worker does not start/),
+          /reason="worker \d+ ended by SIGKILL before it listened"/
+        )
+      }
+      for (let i = 0; i < 4; i++) assert.isTrue(yield* probe(proxy.port, origin.port))
+      assert.isAbove((yield* listens(proxy)).number, 4)
+    }))
 
   it.live("says in one line why it can't start", () =>
     Effect.gen(function*() {
