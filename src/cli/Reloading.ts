@@ -27,6 +27,21 @@ const versionsRead = ({ loaded, versions }: Wanted): string =>
 
 const versionsOf = (files: ReadonlyArray<string>): string => files.map(WatchedFile.versionOf).join()
 
+/** What a process that serves can't change any more. */
+const lasting = ["workers", "logFormat", "logLevel"] as const
+
+/** Says which settings are others by now, and will be taken at the next start only. */
+const warnOfLasting = (first: Wanted, { settings, sourceOf }: Wanted) =>
+  Effect.forEach(
+    lasting.filter((key) => settings[key] !== first.settings[key]),
+    (key) =>
+      Effect.annotateLogs(Effect.logWarning("setting not changed, that takes a restart"), {
+        setting: sourceOf(key),
+        stays: String(first.settings[key] ?? "automatic").toLowerCase()
+      }),
+    { discard: true }
+  )
+
 /** Goes on until it is interrupted. */
 export const run = Effect.fnUntraced(function*({ apply, asked, first, manager, read }: Options) {
   // Users in a file of their own are looked after by those who read it.
@@ -50,6 +65,7 @@ export const run = Effect.fnUntraced(function*({ apply, asked, first, manager, r
     taken = versionsRead(wanted)
     const fields = yield* apply(wanted)
     yield* Effect.annotateLogs(Effect.logInfo("configuration loaded"), { path: first.loaded?.path, ...fields })
+    yield* warnOfLasting(first, wanted)
   }).pipe(
     Effect.catch(({ message, more = [] }) =>
       Effect.annotateLogs(Effect.logError("configuration not loaded, the one before stays"), {

@@ -91,6 +91,14 @@ describe("a changed configuration", () => {
       assert.isTrue(yield* echoes(running))
     }))
 
+  it.live("says what it can't change without a restart", () =>
+    Effect.gen(function*() {
+      const { change, proxy } = yield* setup(listen)
+      yield* change(`${listen}logLevel: debug\nworkers: 2\n`)
+      assert.match(yield* proxy.takeLine(/takes a restart/), /setting="\S+sluice\.yaml:3:1 workers" stays=1$/)
+      assert.match(yield* proxy.takeLine(/takes a restart/), /setting="\S+sluice\.yaml:2:1 logLevel" stays=info$/)
+    }))
+
   it.live("opens and closes listeners, and keeps those that stay", () =>
     Effect.gen(function*() {
       const origin = yield* echo()
