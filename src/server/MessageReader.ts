@@ -33,7 +33,14 @@ export class MessageReader {
    * and one read at most, so a client can't make it grow.
    */
   read<A>(codec: Codec<A>): Effect.Effect<A, ProtocolError | ConnectionError | Cause.Done> {
-    return Effect.suspend(() => this.decode(codec, this.bytes))
+    return Effect.suspend(() => this.bytes.length === 0 ? this.pullAndDecode(codec) : this.decode(codec, this.bytes))
+  }
+
+  private pullAndDecode<A>(codec: Codec<A>): Effect.Effect<A, ProtocolError | ConnectionError | Cause.Done> {
+    return Effect.flatMap(
+      this.connection.pull,
+      ([chunk]) => this.decode(codec, this.bytes.length === 0 ? chunk : Buffer.concat([this.bytes, chunk]))
+    )
   }
 
   private decode<A>(
@@ -49,10 +56,7 @@ export class MessageReader {
         return Effect.fail(decoded.error)
       case "More":
         this.keep(bytes, 0)
-        return Effect.flatMap(
-          this.connection.pull,
-          ([chunk]) => this.decode(codec, this.bytes.length === 0 ? chunk : Buffer.concat([this.bytes, chunk]))
-        )
+        return this.pullAndDecode(codec)
     }
   }
 
