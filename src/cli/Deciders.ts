@@ -16,6 +16,7 @@ import { Dialer } from "../transport/Dialer.ts"
 import * as DnsResolver from "../transport/DnsResolver.ts"
 import { Resolver } from "../transport/Resolver.ts"
 import type { Effective } from "./Flags.ts"
+import * as KnownUsers from "./KnownUsers.ts"
 
 export interface Deciders {
   readonly authenticator: Authenticator["Service"]
@@ -46,7 +47,8 @@ const importGuard = Effect.promise(() => import("../policy/LoginGuard.ts"))
 const importRules = Effect.promise(() => Promise.all([import("../policy/Rules.ts"), import("../policy/RuleEngine.ts")]))
 const importPool = Effect.promise(() => import("../client/UpstreamPool.ts"))
 
-const known = Effect.fnUntraced(function*({ loaded, settings }: Effective) {
+const known = Effect.fnUntraced(function*(effective: Effective) {
+  const { loaded, settings } = effective
   const { auth, userOptions, users: list } = loaded?.config ?? {}
   const { user: users, users: file } = settings
   const otherwise = auth === undefined ? undefined : yield* Effect.flatMap(importHttp, ({ makeWithFetch }) => {
@@ -64,7 +66,12 @@ const known = Effect.fnUntraced(function*({ loaded, settings }: Effective) {
     return { authenticator: yield* Users.make(options), changes: Stream.never }
   }
   const { make } = yield* importSources
-  const { store } = yield* make({ users, ...list !== undefined && { list }, ...file !== undefined && { file } })
+  const { store } = yield* make({
+    users,
+    plusIsReserved: KnownUsers.plusIsReserved(effective),
+    ...list !== undefined && { list },
+    ...file !== undefined && { file }
+  })
   return { authenticator: Users.fromStore(store, options), changes: store.changes }
 })
 

@@ -1,6 +1,7 @@
 /** What is wrong with a configuration, and what is odd about it: what `sluice check` prints. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as Fs from "node:fs"
 import { dirname } from "node:path"
@@ -14,6 +15,8 @@ import * as Expiry from "../policy/Expiry.ts"
 import type { Rule } from "../policy/Rule.ts"
 import type { StoredUser } from "../policy/UserStore.ts"
 import * as Certificates from "../transport/Certificates.ts"
+import * as Egress from "../transport/Egress.ts"
+import * as Interfaces from "../transport/Interfaces.ts"
 import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as Deciders from "./Deciders.ts"
 import * as KnownUsers from "./KnownUsers.ts"
@@ -29,9 +32,24 @@ export interface Inspection {
   readonly warnings: Lines
 }
 
+/** What keeps a file from being made. */
+const folderProblem = (path: string): string | undefined => {
+  const folder = dirname(path)
+  try {
+    Fs.accessSync(folder, Fs.constants.W_OK)
+    return undefined
+  } catch {
+    return `${escape(folder)} is no folder that can be written to; create it, or correct the path`
+  }
+}
+
 const listenProblems = Effect.fnUntraced(function*(loaded: Loaded, { listen }: Settings) {
   const problems: Array<string> = []
   for (const [index, address] of listen.entries()) {
+    if (address._tag === "Unix") {
+      const problem = folderProblem(address.path)
+      if (problem !== undefined) problems.push(`${loaded.sourceOf(["listen", index])}: ${problem}`)
+    }
     if (address._tag !== "Tls") continue
     const context = yield* Effect.result(Certificates.make(address))
     if (Result.isFailure(context)) problems.push(`${loaded.sourceOf(["listen", index])}: ${escape(context.failure)}`)
@@ -49,13 +67,8 @@ const readUsers = (loaded: Loaded, settings: Settings) =>
 const stateProblems = ({ config, sourceOf }: Loaded): Lines => {
   const { stateFile } = config.limits
   if (stateFile === undefined) return []
-  const folder = dirname(stateFile)
-  try {
-    Fs.accessSync(folder, Fs.constants.W_OK)
-    return []
-  } catch {
-    return [`${sourceOf(["limits", "stateFile"])}: ${escape(folder)} is no folder that can be written to`]
-  }
+  const problem = folderProblem(stateFile)
+  return problem === undefined ? [] : [`${sourceOf(["limits", "stateFile"])}: ${problem}`]
 }
 
 const deadRules = ({ rules, sourceOf }: Loaded): Lines =>
@@ -113,6 +126,22 @@ const unusedListeners = ({ rules, sourceOf }: Loaded, { listen }: Settings): Lin
     )
 }
 
+/** Addresses to go out from that this machine does not have, as far as its interfaces tell. */
+const foreignEgress = ({ config, rules, sourceOf }: Loaded, { egress }: Settings): Lines => {
+  const own = new Set(Interfaces.addresses().map(NetAddress.formatIp))
+  const foreign = (sources: ReadonlyArray<Egress.Source> = [], path: ReadonlyArray<PropertyKey>) =>
+    sources.flatMap((source) =>
+      !NetAddress.isIpAddress(source) || NetAddress.isLoopback(source) || own.has(NetAddress.formatIp(source))
+        ? []
+        : [`${sourceOf(path)}: this machine has no address ${Egress.format(source)}, as far as its interfaces tell`]
+    )
+  return [
+    ...foreign(egress, ["egress"]),
+    ...(config.users ?? []).flatMap((user, index) => foreign(user.egress?.sources, ["users", index, "egress"])),
+    ...rules.flatMap((rule, index) => foreign(rule.egress?.sources, ["rules", index, "egress"]))
+  ]
+}
+
 const expired = ({ config: { users = [] }, sourceOf }: Loaded, now: number): Lines =>
   users.flatMap(({ expires, name, passwords }, index) => {
     const last = Math.min(expires ?? Infinity, Math.max(...passwords.map(({ expires = Infinity }) => expires)))
@@ -161,6 +190,7 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
     ...strangers(loaded, known),
     ...misspelt(loaded),
     ...unusedListeners(loaded, settings),
+    ...foreignEgress(loaded, settings),
     ...expired(loaded, now),
     ...yield* UpstreamNames.unknown(loaded, settings)
   ]

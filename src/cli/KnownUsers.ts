@@ -5,6 +5,10 @@ import type { StoredUser } from "../policy/UserStore.ts"
 import { type CommandError, unusable } from "./CommandError.ts"
 import type { Effective } from "./Flags.ts"
 
+/** Whether what stands behind a plus in a user's name is no part of it. */
+export const plusIsReserved = ({ loaded, settings }: Pick<Effective, "loaded" | "settings">): boolean =>
+  Object.keys(loaded?.config.userOptions ?? {}).length > 0 || settings.egressBy === "session"
+
 export const read: (
   effective: Pick<Effective, "loaded" | "settings">
 ) => Effect.Effect<ReadonlyArray<StoredUser>, UsersFileError> = Effect.fnUntraced(function*({ loaded, settings }) {
@@ -13,7 +17,12 @@ export const read: (
   // argon2 and all that is loaded only for those who have users.
   if (users.length === 0 && file === undefined) return list
   const UserSources = yield* Effect.promise(() => import("../policy/UserSources.ts"))
-  return yield* UserSources.read({ users, list, ...file !== undefined && { file } })
+  return yield* UserSources.read({
+    users,
+    list,
+    plusIsReserved: plusIsReserved({ loaded, settings }),
+    ...file !== undefined && { file }
+  })
 })
 
 /** How a users file that can't be used is complained about. */

@@ -5,7 +5,7 @@ import type { UsersFileError } from "../policy/UsersFile.ts"
 import * as Files from "../transport/Files.ts"
 import type { ListenAddress } from "../transport/ListenAddress.ts"
 import type { ListenError } from "../transport/Transport.ts"
-import { CommandError } from "./CommandError.ts"
+import { CommandError, unusable } from "./CommandError.ts"
 import * as Deciders from "./Deciders.ts"
 import * as Flags from "./Flags.ts"
 import * as KnownUsers from "./KnownUsers.ts"
@@ -69,6 +69,17 @@ export const read = Effect.fnUntraced(function*(
   }
   const twice = ListenFailure.twice(settings.listen, wanted.listenSource)
   if (twice !== undefined) return yield* twice
+  const unreachable = KnownUsers.plusIsReserved(wanted)
+    ? settings.user.find(({ name }) => name.includes("+"))
+    : undefined
+  if (unreachable !== undefined) {
+    return yield* unusable(
+      `${wanted.sourceOf("user")}: name ${
+        JSON.stringify(unreachable.name)
+      } has a plus, behind which are options of a user; ` +
+        "choose another name"
+    )
+  }
   const danger = ListenFailure.openProxy({
     listen: settings.listen,
     hasUsers: Deciders.hasUsers(wanted),

@@ -19,7 +19,7 @@ import * as References from "./References.ts"
 import { RuleConfig, type RuleEntry } from "./RuleConfig.ts"
 import * as Settings from "./Settings.ts"
 import { TestConfig, type TestEntry } from "./TestConfig.ts"
-import { type Pool, UpstreamConfig } from "./UpstreamConfig.ts"
+import { type Pool, Proxy, UpstreamConfig } from "./UpstreamConfig.ts"
 import { AuthConfig, OptionsConfig, UserConfig } from "./UserConfig.ts"
 
 /** What the settings don't know. */
@@ -86,6 +86,7 @@ const valueOf = (setting: Settings.Setting, docs: FileValue.Docs): FileValue.Fro
   const { choices, key, kind, secret, value } = setting
   // What a setting is read from is a text, or a redacted one where it is secret.
   const fromText = value as Schema.Codec<unknown, string>
+  if (key === "upstream") return Proxy
   if (kind === "switch") return FileValue.flag(docs)
   if (kind === "path") return FileValue.path(docs)
   if (choices !== undefined) return FileValue.choice(choices, docs).pipe(Schema.decodeTo(fromText))

@@ -6,6 +6,7 @@ import * as Order from "effect/Order"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { dirname } from "node:path"
+import * as FileFault from "../policy/FileFault.ts"
 import * as List from "../policy/List.ts"
 import * as ListFile from "../policy/ListFile.ts"
 import type * as Rule from "../policy/Rule.ts"
@@ -78,12 +79,8 @@ export const settingsOf = ({ config }: Loaded): Effect.Effect<Settings.Settings>
   Effect.map(Effect.orDie(Settings.decode({})), (defaults) => ({ ...defaults, ...config.settings }))
 
 const unreadable = (path: string, code: string): ConfigErrors => {
-  const problem = code === "ENOENT"
-    ? "no such file; correct the path"
-    : code === "EISDIR"
-    ? "is a directory; name a file"
-    : `can't be read (${code}); let the user that runs sluice read it`
-  return new ConfigErrors({ path, lines: [escape(`${path}: ${problem}`)] })
+  const { fix, problem } = FileFault.words(code)
+  return new ConfigErrors({ path, lines: [escape(`${path}: ${problem}; ${fix}`)] })
 }
 
 const readText = Effect.fnUntraced(function*(path: string) {

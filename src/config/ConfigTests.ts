@@ -4,8 +4,9 @@ import * as Host from "effect/net/Host"
 import * as Result from "effect/Result"
 import type { StoredUser } from "../policy/UserStore.ts"
 import type { Loaded } from "./ConfigFile.ts"
-import { escape } from "./Escape.ts"
+import { escape, quote } from "./Escape.ts"
 import * as Judge from "./Judge.ts"
+import { hint } from "./Nearest.ts"
 import type { Settings } from "./Settings.ts"
 import { type Expectation, meets, type TestEntry } from "./TestConfig.ts"
 import * as Visitor from "./Visitor.ts"
@@ -24,6 +25,11 @@ const run = Effect.fnUntraced(function*(
   const { at = now, connect: destination, expect, resolvesTo, user, ...circumstances } = test
   const visitor = user === undefined ? Result.succeed(Visitor.nobody) : Visitor.fromName(loaded, settings, users, user)
   if (Result.isFailure(visitor)) return visitor.failure
+  const { name, user: known } = visitor.success
+  // Who else may log in is not known where a service decides, nor where nobody has to.
+  if (name !== undefined && known === undefined && users.length > 0 && loaded.config.auth === undefined) {
+    return `there is no user ${quote(name)}${hint(name, users.map((user) => user.name))}`
+  }
   const request = Visitor.requestOf(visitor.success, settings, { ...circumstances, destination })
   const judgement = yield* judge.judge(request, resolvesTo, at)
   if (judgement.action === "undecided") {

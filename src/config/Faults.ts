@@ -44,12 +44,19 @@ const otherKind = (ast: SchemaAST.AST) => ({ value }: Place): string => {
 const keysOf = (ast: SchemaAST.AST): ReadonlyArray<string> =>
   ast._tag === "Objects" ? ast.propertySignatures.map(({ name }) => String(name)) : []
 
+/** More than that is no help in one line. */
+const mostKeys = 12
+
 const unknownKey = (ast: SchemaAST.AST, path: Path) => (): string => {
   const key = String(path.at(-1))
+  const known = keysOf(ast)
   // A hash with its commas in a map in braces falls apart into such keys.
-  return /^[A-Za-z_][\w-]*$/.test(key)
-    ? `no such key${hint(key, keysOf(ast))}`
-    : "has what is no key; put values with commas or colons in quotes"
+  if (!/^[A-Za-z_][\w-]*$/.test(key)) return "has what is no key; put values with commas or colons in quotes"
+  const meant = hint(key, known)
+  if (meant !== "") return `no such key${meant}`
+  return known.length > mostKeys
+    ? "no such key; sluice config example has all of them"
+    : `no such key; write one of ${known.join(", ")}`
 }
 
 /** Where a key that can't be shown is said to be. */

@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { isAbsolute, join } from "node:path"
+import * as FileFault from "../policy/FileFault.ts"
 import { Files } from "../transport/Files.ts"
 import { FilePath, Switch } from "./Fields.ts"
 
@@ -114,7 +115,10 @@ const readSecret = Effect.fnUntraced(function*(path: string): Effect.fn.Return<R
   const files = yield* Files
   const bytes = yield* Effect.mapError(
     files.read(path),
-    (code) => code === "ENOENT" ? `${path}: no such file` : `${path}: can't be read (${code})`
+    (code) => {
+      const { fix, problem } = FileFault.words(code)
+      return `${path}: ${problem}; ${fix}`
+    }
   )
   const secret = Buffer.from(bytes).toString().replace(/\r?\n$/, "")
   if (secret === "") return yield* Effect.fail(`${path}: is empty; write the secret on its first line`)
@@ -127,11 +131,15 @@ export const secretFile = (docs?: Docs): FromFile<Redacted.Redacted<string>> => 
 
 const readVariable = Effect.fnUntraced(function*(name: string): Effect.fn.Return<Redacted.Redacted<string>, string> {
   // It may be the secret itself, by mistake.
-  if (!/^[A-Za-z_]\w*$/.test(name)) return yield* Effect.fail("is not the name of an environment variable")
+  if (!/^[A-Za-z_]\w*$/.test(name)) {
+    return yield* Effect.fail(
+      "is not the name of an environment variable; write the name alone, such as PROXY_PASSWORD"
+    )
+  }
   const value = yield* Effect.orElseSucceed(Config.option(Config.String(name)), Option.none)
   return Option.isSome(value) && value.value !== ""
     ? Redacted.make(value.value)
-    : yield* Effect.fail(`the environment variable ${name} is not set`)
+    : yield* Effect.fail(`the environment variable ${name} is not set; set it, or name another one`)
 })
 
 /** A secret in the environment. */

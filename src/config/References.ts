@@ -44,9 +44,18 @@ export const problems = (config: Config): ReadonlyArray<Problem> => {
       ? []
       : [{ path, message: unknown("pool of upstreams", name, [...pools, ...others]) }]
 
-  const { rules, userOptions, users = [] } = config
+  const { rules, settings: { egressBy }, userOptions, users = [] } = config
+  const plusIsReserved = Object.keys(userOptions).length > 0 || egressBy === "session"
   return [
     ...repeated(users.map(({ name }) => name), (index) => ["users", index, "name"]),
+    ...users.flatMap(({ name }, index) =>
+      plusIsReserved && name.includes("+")
+        ? [{
+          path: ["users", index, "name"],
+          message: `${quote(name)} has a plus, behind which are options of a user; choose another name`
+        }]
+        : []
+    ),
     ...users.flatMap(({ limits }, index) => inClasses(limits, ["users", index, "limits"])),
     ...Object.entries(userOptions).flatMap(([option, declared]) =>
       declared.kind === "pool"

@@ -128,7 +128,14 @@ const reply = Schema.optionalKey(FileValue.parsed(
 const flag = (description: string) => optional(FileValue.flag({ description, default: false }))
 
 const Entry = Schema.Struct({
-  name: optional(FileValue.text({ description: "What logs call it; default: its number" })),
+  name: optional(FileValue.parsed(
+    FileValue.text({ description: "What logs call it; default: its number" }),
+    // Nobody could tell it from that.
+    (name) =>
+      /^\d+$/.test(name)
+        ? Result.fail(`${quote(name)} is a number, as rules without a name are called by; choose a word`)
+        : Result.succeed(name)
+  )),
   ...conditions,
   not: optional(Not),
   action: FileValue.choice(["allow", "deny"], { description: "What becomes of a request that matches" }),

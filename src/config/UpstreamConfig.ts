@@ -46,7 +46,8 @@ const complete = (given: typeof WithSecret.Type): Result.Result<ProxyUrl.ProxyUr
   return ProxyUrl.parse(whole.href.replace(/^proxy/, url.protocol))
 }
 
-const Proxy: FileValue.FromFile<ProxyUrl.ProxyUrl> = Schema.Union([
+/** A URL, or one whose password stands elsewhere. */
+export const Proxy: FileValue.FromFile<ProxyUrl.ProxyUrl> = Schema.Union([
   url,
   FileValue.parsed(WithSecret, complete)
 ]).annotate({ expected: "the URL of a proxy" })

@@ -45,7 +45,7 @@ const userName = FileValue.refine(
   (name) =>
     Effect.flatMap(importUsersFile, ({ problemOfName }) => {
       const problem = problemOfName(name)
-      return problem === undefined ? Effect.succeed(name) : Effect.fail(problem)
+      return problem === undefined ? Effect.succeed(name) : Effect.fail(`${problem}; choose another name`)
     })
 )
 

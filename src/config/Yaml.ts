@@ -111,6 +111,10 @@ const read = (yaml: Library, text: string): Result.Result<Document, ReadonlyArra
     return { line: Math.max(line, 1), column: Math.max(col, 1) }
   }
   const fault = (offset: number, message: string): Fault => ({ ...at(offset), path: "", message })
+  // An editor, or a full disk, may have cut it short: that is not to pass for a wish for all defaults.
+  if (text.trim() === "") {
+    return Result.fail([fault(0, "is empty; write KEY: VALUE on each line, or {} for nothing but defaults")])
+  }
   if (document.errors.length > 0) {
     return Result.fail(document.errors.map((error) => fault(error.pos[0], wordsFor(error))))
   }

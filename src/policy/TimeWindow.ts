@@ -34,7 +34,7 @@ const minuteOf = (text: string): number | undefined => {
 /** Parses `08:00-18:00`; `22:00-06:00` goes on into the next day. */
 export const hoursFromString = (text: string): Result.Result<Hours, string> => {
   const [from, to, ...rest] = text.split("-").map((part) => minuteOf(part.trim()))
-  return from === undefined || to === undefined || from === dayLength || to === 0 && from === 0 || rest.length > 0
+  return from === undefined || to === undefined || from === dayLength || to === from || rest.length > 0
     ? Result.fail("is no range of hours; write 08:00-18:00")
     : Result.succeed({ from, to })
 }

@@ -25,6 +25,8 @@ export interface Options {
   readonly list?: ReadonlyArray<UserStore.StoredUser>
   /** The path of a users file. */
   readonly file?: string
+  /** Whether names in the file can have no plus: what stands behind it is no part of a name then. */
+  readonly plusIsReserved?: boolean
   /**
    * How often the file is looked at. A change is taken once it was seen twice, so that none is read half written.
    * Default: half a second.
@@ -56,8 +58,22 @@ const hashUser = ({ name, password }: User) =>
     (hash): UserStore.StoredUser => ({ name, passwords: [{ hash: Redacted.make(hash) }] })
   )
 
-const readFile = Effect.fnUntraced(function*(path: string, taken: ReadonlyMap<string, string>) {
+const readFile = Effect.fnUntraced(function*(
+  path: string,
+  taken: ReadonlyMap<string, string>,
+  plusIsReserved: boolean
+) {
   const entries = yield* UsersFile.read(path)
+  const plus = plusIsReserved ? entries.find(({ name }) => name.includes("+")) : undefined
+  if (plus !== undefined) {
+    return yield* new UsersFile.UsersFileError({
+      path,
+      line: plus.line,
+      field: "name",
+      problem: `name ${JSON.stringify(plus.name)} has a plus, behind which are options of a user`,
+      fix: "choose another name"
+    })
+  }
   const twice = entries.find(({ name }) => taken.has(name))
   if (twice !== undefined) {
     return yield* new UsersFile.UsersFileError({
@@ -72,7 +88,7 @@ const readFile = Effect.fnUntraced(function*(path: string, taken: ReadonlyMap<st
 })
 
 /** What stays the same while the file changes, and how to read all of them together with the file. */
-const prepare = Effect.fnUntraced(function*({ file, list = [], users = [] }: Options) {
+const prepare = Effect.fnUntraced(function*({ file, list = [], plusIsReserved = false, users = [] }: Options) {
   const plain = new Map(users.map((user) => [user.name, user]))
   const taken = new Map<string, string>([
     ...list.map(({ name }) => [name, "the configuration"] as const),
@@ -85,7 +101,7 @@ const prepare = Effect.fnUntraced(function*({ file, list = [], users = [] }: Opt
   ]
   const read = file === undefined
     ? Effect.succeed<ReadonlyArray<UserStore.StoredUser>>(fixed)
-    : Effect.map(readFile(file, taken), (those) => [...those, ...fixed])
+    : Effect.map(readFile(file, taken, plusIsReserved), (those) => [...those, ...fixed])
   return read
 })
 

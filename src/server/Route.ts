@@ -132,6 +132,9 @@ export const dial = Effect.fnUntraced(function*(services: Services, session: Ses
   if (Result.isFailure(parsed)) return yield* Effect.fail(parsed.failure)
   const destination = parsed.success
   session.destination = destination
+  // Where an earlier request on the same connection went.
+  session.address = undefined
+  session.granted = undefined
   const request = session.request(destination)
   const { addresses, upstreams, verdict } = yield* plan(services, request)
   if (verdict.limits !== undefined) yield* session.lease.changeClass(verdict.limits)

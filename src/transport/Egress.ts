@@ -49,6 +49,8 @@ export interface Sources {
 }
 
 export interface Egress {
+  /** All that there are. */
+  readonly sources: ReadonlyArray<Source>
   readonly choose: (from: From | undefined) => Sources
 }
 
@@ -114,6 +116,7 @@ export const make = (sources: ReadonlyArray<Source>, by: Choice = "rotate"): Egr
     return from.session === undefined ? undefined : `${from.user}+${from.session}`
   }
   return {
+    sources,
     choose: (from) => {
       const key = keyOf(from)
       const place = key === undefined ? turn++ : KeyHash.of(key)

@@ -84,6 +84,9 @@ describe("a changed configuration", () => {
       assert.isTrue(yield* echoes(running))
       yield* proxy.signal("SIGHUP")
       yield* proxy.takeLine(/configuration not loaded/)
+      // As an editor leaves it for a moment, or a full disk for longer.
+      assert.match(yield* change(""), /configuration not loaded.* reason="\S+sluice\.yaml:1:1 is empty; /)
+      assert.strictEqual((yield* ask(proxy.port, C4(25)))[1], 2)
       yield* write(listen)
       yield* proxy.signal("SIGHUP")
       yield* proxy.takeLine(/configuration loaded/)

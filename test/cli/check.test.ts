@@ -41,6 +41,7 @@ describe("sluice check", () => {
       `
 users:
   - { name: ann, password: "${hash}", groups: staff }
+  - { name: bob, password: "${hash}" }
 lists: { office: [10.1.0.0/16] }
 userOptions: { to: { kind: pool, values: { de: pool-de } } }
 upstreams: { pool-de: { proxies: "socks5h://127.0.0.1:1080" } }
@@ -102,14 +103,15 @@ tests:
       write("users.txt", "ann\n")
       yield* wrong(
         "files.yaml",
-        `listen: ["tls://127.0.0.1:1?cert=c.pem&key=k.pem", "127.0.0.1:2", "localhost:2"]
+        `listen: ["tls://127.0.0.1:1?cert=c.pem&key=k.pem", "127.0.0.1:2", "localhost:2", "unix:no/such/socket"]
 users: users.txt
 limits: { stateFile: no/such/usage.json }
 `,
         "1:10 listen[0]: cert c.pem: no such file",
+        "1:82 listen[3]: no/such is no folder that can be written to; create it, or correct the path",
         "1:1 listen: 127.0.0.1:2 is given twice; give it once",
         "2:1 users: users.txt:1: no colon after the name; write NAME:HASH, and for the hash run: sluice hash",
-        "3:11 limits.stateFile: no/such is no folder that can be written to"
+        "3:11 limits.stateFile: no/such is no folder that can be written to; create it, or correct the path"
       )
     }))
 
@@ -166,6 +168,46 @@ rules:
       write("all.txt", `ann:${hash}\n`)
       yield* fine("users.yaml", "listen: 0.0.0.0:1080\nusers: all.txt\n", "0 rules, 0 tests passed")
     }))
+
+  it.live("knows who is tested, and who could never log in", () =>
+    Effect.gen(function*() {
+      yield* wrong(
+        "ghost.yaml",
+        `users: [{ name: ann, password: "${hash}" }]
+tests:
+  - { user: ann, connect: "192.0.2.1:80", expect: allow }
+  - { user: anm, connect: "192.0.2.1:80", expect: allow }
+`,
+        "4:5 tests[1]: there is no user \"anm\"; did you mean ann?"
+      )
+      yield* fine(
+        "anybody.yaml",
+        "tests: [{ user: ann, connect: \"192.0.2.1:80\", expect: allow }]\n",
+        "0 rules, 1 test passed"
+      )
+      write("plus.txt", `ann:${hash}\nann+b:${hash}\n`)
+      yield* wrong(
+        "plus.yaml",
+        "users: plus.txt\nuserOptions: { a: { kind: session } }\n",
+        "1:1 users: plus.txt:2: name \"ann+b\" has a plus, behind which are options of a user; choose another name"
+      )
+      yield* fine("plain.yaml", "users: plus.txt\n", "0 rules, 0 tests passed")
+    }))
+
+  it.live("warns of addresses to go out from that are not this machine's", () =>
+    fine(
+      "egress.yaml",
+      `egress: [127.0.0.9, 192.0.2.1, 198.51.100.0/24]
+users: [{ name: ann, password: "${hash}", egress: 198.51.100.2 }]
+rules: [{ to: 203.0.113.0/24, action: allow, egress: { from: 192.0.2.3 } }]
+`,
+      "1 rule, 0 tests passed",
+      ...[
+        "1:1 egress: this machine has no address 192.0.2.1",
+        "2:130 users[0].egress: this machine has no address 198.51.100.2",
+        "3:46 rules[0].egress: this machine has no address 192.0.2.3"
+      ].map((line) => `${line}, as far as its interfaces tell`)
+    ))
 
   it.live("warns of upstreams that are nowhere", () =>
     Effect.gen(function*() {

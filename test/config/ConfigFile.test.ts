@@ -43,11 +43,17 @@ const write = (name: string, text: string): string => {
 }
 
 describe("a configuration file", () => {
-  it.effect("may be empty, or nothing but comments", () =>
+  it.effect("may have nothing but comments, and is never just empty", () =>
     Effect.gen(function*() {
-      for (const text of ["", "\n", "# nothing\n", "---\n", "{}"]) {
+      for (const text of ["# nothing\n", "---\n", "{}"]) {
         const config = yield* parse(text)
         assert.deepStrictEqual([config.settings, config.rules, config.default], [{}, [], "allow"])
+      }
+      for (const text of ["", "\n"]) {
+        assert.strictEqual(
+          (yield* Effect.flip(parse(text))).message,
+          "sluice.yaml:1:1 is empty; write KEY: VALUE on each line, or {} for nothing but defaults"
+        )
       }
     }))
 
@@ -180,6 +186,7 @@ auth: { http: "https://auth.test/login", tokenFile: token }
 upstreams:
   a: { proxies: { url: socks5h://a.test, user: "a:n", passwordFile: token } }
   b: { proxies: [{ url: "http://bob@b.test:8080", passwordEnv: PROXY_PASSWORD }] }
+upstream: [socks5://c.test, { url: "socks5h://d.test", user: dan, passwordFile: token }]
 `
       )
       const { config, files } = yield* ConfigFile.load(join(folder, "config.yaml")).pipe(
@@ -198,6 +205,12 @@ upstreams:
       )
       assert.strictEqual(config.auth?.tokenFile && Redacted.value(config.auth.tokenFile), "t0ken")
       assert.deepStrictEqual([secretOf("a"), secretOf("b")], [["a:n", "t0ken"], ["bob", "p@ss:/%"]])
+      const [first, second] = config.settings.upstream ?? []
+      assert.strictEqual(first && ProxyUrl.format(first), "socks5://c.test:1080")
+      assert.deepStrictEqual(
+        [second?.credentials?.user, Redacted.value(second?.credentials?.password ?? Redacted.make(""))],
+        ["dan", "t0ken"]
+      )
       assert.sameMembers([...files], ["config.yaml", "hash", "token"].map((name) => join(folder, name)))
     }))
 
@@ -249,8 +262,12 @@ describe("a mistake in a configuration file", () => {
     // Keys.
     ["workers: 1\n\nlisen: x", "3:1 lisen: no such key; did you mean listen?"],
     ["connect-timeout: 1s", "1:1 connect-timeout: no such key; did you mean connectTimeout?"],
-    ["zzzzzz: 1", "1:1 zzzzzz: no such key"],
-    ["config: other.yaml", "1:1 config: no such key"],
+    ["zzzzzz: 1", "1:1 zzzzzz: no such key; sluice config example has all of them"],
+    ["config: other.yaml", "1:1 config: no such key; sluice config example has all of them"],
+    [
+      "bans: { bogus: 1 }",
+      "1:9 bans.bogus: no such key; write one of after, within, for, delay, maxDelay, allow, remember"
+    ],
     ["limits: { user: { connectoins: 1 } }", "1:19 limits.user.connectoins: no such key; did you mean connections?"],
     ["rules:\n  - action: deny\n    port: 80", "3:5 rules[0].port: no such key; did you mean ports?"],
     ["rules:\n  - ports: 80", "2:5 rules[0].action: is missing"],
@@ -304,6 +321,11 @@ describe("a mistake in a configuration file", () => {
       rule("when: { days: funday }"),
       "2:13 rules[0].when.days: \"funday\" is no day; write mon, tue, wed, thu, fri, sat, sun or a range as mon-fri"
     ],
+    [
+      rule("when: { hours: 10:00-10:00 }"),
+      "2:13 rules[0].when.hours: \"10:00-10:00\" is no range of hours; write 08:00-18:00"
+    ],
+    [rule("name: 2"), "2:5 rules[0].name: \"2\" is a number, as rules without a name are called by; choose a word"],
     [rule("when: { hours: 8-18 }"), "2:13 rules[0].when.hours: \"8-18\" is no range of hours; write 08:00-18:00"],
     [
       rule("when: { zone: Mars/One }"),
@@ -396,8 +418,16 @@ describe("a mistake in a configuration file", () => {
     ["users: [{ name: ann, password: [S3cr3t] }]", "1:22 users[0].password: is a list; write a text"],
     [
       "users: [{ name: ann:S3cr3t, password: x }]",
-      "1:11 users[0].name: has a colon",
+      "1:11 users[0].name: has a colon; choose another name",
       "1:29 users[0].password: is not an argon2id hash; write what `sluice hash` prints"
+    ],
+    [
+      `userOptions: { a: { kind: session } }\nusers: [{ name: ann+b, password: "${hash}" }]`,
+      "2:11 users[0].name: \"ann+b\" has a plus, behind which are options of a user; choose another name"
+    ],
+    [
+      `egressBy: session\nusers: [{ name: ann+b, password: "${hash}" }]`,
+      "2:11 users[0].name: \"ann+b\" has a plus, behind which are options of a user; choose another name"
     ],
     [
       "users: [{ name: ann }]",
@@ -410,15 +440,18 @@ describe("a mistake in a configuration file", () => {
     ],
     [
       "users: [{ name: ann, passwordEnv: S3cr3t! }]",
-      "1:22 users[0].passwordEnv: is not the name of an environment variable"
+      "1:22 users[0].passwordEnv: is not the name of an environment variable; write the name alone, such as PROXY_PASSWORD"
     ],
     [
       "users: [{ name: ann, passwordEnv: NOT_SET_HERE }]",
-      "1:22 users[0].passwordEnv: the environment variable NOT_SET_HERE is not set"
+      "1:22 users[0].passwordEnv: the environment variable NOT_SET_HERE is not set; set it, or name another one"
     ],
-    ["users: [{ name: ann, passwordFile: no/such }]", "1:22 users[0].passwordFile: no/such: no such file"],
+    [
+      "users: [{ name: ann, passwordFile: no/such }]",
+      "1:22 users[0].passwordFile: no/such: no such file; correct the path"
+    ],
     ["auth: { http: S3cr3t }", "1:9 auth.http: is not the URL of a service, such as https://auth.internal/login"],
-    ["auth: { http: \"http://a\", tokenFile: . }", "1:27 auth.tokenFile: .: can't be read (EISDIR)"],
+    ["auth: { http: \"http://a\", tokenFile: . }", "1:27 auth.tokenFile: .: is a directory; name a file"],
     [
       "upstreams: { a: { proxies: \"socks5://ann:S3cr3t@\" } }",
       "1:19 upstreams.a.proxies: not the URL of a proxy; give PROTOCOL://HOST:PORT, PROTOCOL being one of socks5, socks5h, " +
@@ -459,7 +492,10 @@ describe("a mistake in a configuration file", () => {
       const error = yield* Effect.flip(parse(keys.join("\n")))
       assert.lengthOf(error.lines, 20)
       assert.strictEqual(error.lines[19], "sluice.yaml: 6 more mistakes are not shown")
-      assert.strictEqual(error.message, "sluice.yaml:1:1 qqqqqqqqq0: no such key (and 19 more)")
+      assert.strictEqual(
+        error.message,
+        "sluice.yaml:1:1 qqqqqqqqq0: no such key; sluice config example has all of them (and 19 more)"
+      )
     }))
 
   it.effect("may be the file itself", () =>

@@ -782,6 +782,23 @@ describe("a refusal", () => {
       }).pipe(Effect.provide(Logger.layer([]))))
   }
 
+  it.live("is logged without the address of the request before it on the same connection", () =>
+    Effect.gen(function*() {
+      const first = yield* origin((_, response) => response.end("one"))
+      const services = Layer.succeed(AccessPolicy, {
+        ...open,
+        authorize: ({ destination: { port } }) => port === 25 ? denied : AccessPolicy.permit
+      })
+      const server = yield* proxy({ services })
+      const client = yield* connect(server.port)
+      yield* client.send(get(first))
+      assert.deepInclude(yield* readResponse(client), { status: 200, body: "one" })
+      yield* client.send(get(25))
+      assert.deepInclude(yield* readResponse(client), { status: 403 })
+      yield* client.end
+      assert.deepInclude(yield* ended(server), { destination: "127.0.0.1:25", address: undefined, reply: 2 })
+    }))
+
   it.live("has a status when nobody listens, and leaves no content behind HEAD", () =>
     Effect.gen(function*() {
       const server = yield* proxy()
