@@ -71,7 +71,7 @@ export class Live {
       authenticate: (credentials) => now().authenticator.authenticate(credentials),
       identify: (username, client) =>
         now().authenticator.identify?.(username, client) ?? Effect.fail(new AuthenticationFailed({ username })),
-      recheck: (identity) => now().authenticator.recheck?.(identity) ?? Effect.succeed(identity)
+      recheck: (identity, client) => now().authenticator.recheck?.(identity, client) ?? Effect.succeed(identity)
     }).pipe(
       Context.add(AccessPolicy, {
         authorize: (request) => now().policy.authorize(request),

@@ -17,7 +17,10 @@ import * as ProxyUrl from "./ProxyUrl.ts"
 import * as UdpRelay from "./UdpRelay.ts"
 import { UpstreamError, Upstreams } from "./Upstreams.ts"
 
-/** How a chain is chosen: each in turn, the one with the fewest connections, or always the same for a user. */
+/**
+ * How a chain is chosen: each in turn, the one with the fewest connections, or always the same for a user. A session of a
+ * user keeps to one in any case.
+ */
 export const choices = ["round-robin", "least-connections", "user"] as const
 
 export type Choice = typeof choices[number]
@@ -135,16 +138,24 @@ const make = Effect.fnUntraced(function*(options: Options) {
       })
     })
 
+  /** What goes by the same chain each time. */
+  const stickyKey = (from: From | undefined): string | undefined => {
+    if (from?.user === undefined) return undefined
+    if (from.session !== undefined) return `${from.user}+${from.session}`
+    return choose === "user" ? from.user : undefined
+  }
+
   /** All of them, the one to be tried first in front. Those that are out come last: better one of them than none. */
-  const inOrder = (now: number, user: string | undefined): ReadonlyArray<Member> => {
+  const inOrder = (now: number, from: From | undefined): ReadonlyArray<Member> => {
     const start = turn++ % members.length
     const inTurn = [...members.slice(start), ...members.slice(0, start)]
     // Sorting is stable: among equals, each is first in turn.
     const by = (score: (member: Member) => number) => inTurn.sort((a, b) => score(a) - score(b))
     if (choose === "least-connections") by(({ connections }) => connections)
+    const key = stickyKey(from)
     // The highest of the hashes of user and chain: when a chain leaves the pool, only its own users go elsewhere.
-    if (choose === "user" && user !== undefined) {
-      const whose = KeyHash.of(user)
+    if (key !== undefined) {
+      const whose = KeyHash.of(key)
       by(({ hash }) => -KeyHash.mix(whose ^ hash))
     }
     return by(({ ejectedUntil }) => ejectedUntil > now ? 1 : 0)
@@ -155,7 +166,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
    * the destination ends it, and what another chain is granted counts against those that have refused it.
    */
   const through = Effect.fnUntraced(function*<A>(
-    user: string | undefined,
+    from: From | undefined,
     by: (way: Chain.Way) => Effect.Effect<A, Failure, Scope.Scope> | undefined,
     judges: boolean
   ) {
@@ -169,7 +180,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
     const fail = Effect.suspend(() => new UpstreamError({ error: story.error as Failure, tried: story.tried }))
 
     const attempts = Effect.gen(function*() {
-      for (const member of inOrder(yield* Clock.currentTimeMillis, user)) {
+      for (const member of inOrder(yield* Clock.currentTimeMillis, from)) {
         const obtain = by(member.way)
         if (obtain === undefined) continue
         story.asked = member
@@ -204,12 +215,12 @@ const make = Effect.fnUntraced(function*(options: Options) {
   })
 
   const dial = Effect.fn("Upstreams.dial")((destination: Host.HostPort, from?: From) =>
-    through(from?.user, (way) => way.dial(destination, from), true)
+    through(from, (way) => way.dial(destination, from), true)
   )
 
   const associate = Effect.fn("Upstreams.associate")(function*(receiver: UdpRelay.Receiver, from?: From) {
     // A refusal is about UDP, which another proxy may well have, and this one is no worse for.
-    const association = yield* through(from?.user, (way) => way.associate?.(from), false)
+    const association = yield* through(from, (way) => way.associate?.(from), false)
     return yield* UdpRelay.open(association, receiver)
   })
 

@@ -13,7 +13,7 @@ import type { StoredUser } from "../policy/UserStore.ts"
 import type { ListenAddress } from "../transport/ListenAddress.ts"
 import * as Fields from "./Fields.ts"
 import * as FileValue from "./FileValue.ts"
-import { BanConfig, LimitConfig } from "./LimitConfig.ts"
+import { BanConfig, defaultBans, LimitConfig } from "./LimitConfig.ts"
 import { ListConfig, type ListEntry } from "./ListConfig.ts"
 import * as References from "./References.ts"
 import { RuleConfig, type RuleEntry } from "./RuleConfig.ts"
@@ -54,6 +54,7 @@ export interface Config {
   readonly lists: Readonly<Record<string, ListEntry>>
   readonly upstreams: Readonly<Record<string, Pool>>
   readonly limits: LimitConfig
+  /** `undefined` where nothing follows failed logins. */
   readonly bans: BanConfig | undefined
   readonly default: "allow" | "deny"
   readonly rules: ReadonlyArray<RuleEntry>
@@ -142,7 +143,7 @@ const sort = (whole: typeof Whole.Type): Config => {
     lists: lists ?? {},
     upstreams: upstreams ?? {},
     limits: limits ?? {},
-    bans,
+    bans: "bans" in whole ? bans : defaultBans,
     default: otherwise ?? "allow",
     rules: rules ?? [],
     tests: tests ?? []

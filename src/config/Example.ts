@@ -80,8 +80,8 @@ const sections: Readonly<Record<Config.Section, readonly [explanation: string, y
   stateFile: usage.json`
   ],
   bans: [
-    "What follows failed logins: a delay that doubles with each, then a ban of the client's address.",
-    `bans: { after: 5, within: 10m, for: 1h, delay: 1s, maxDelay: 16s, allow: [192.0.2.0/24], remember: 65536 }`
+    "What follows failed logins: a delay that doubles with each, then a ban of the client's address; bans: off is nothing.",
+    `bans: { after: 5, within: 10m, for: 1h, delay: 1s, maxDelay: 16s, allow: [127.0.0.0/8, "::1"], remember: 65536 }`
   ],
   default: ["What becomes of requests that no rule matches: allow or deny (default: allow).", "default: allow"],
   rules: [

@@ -5,6 +5,7 @@ import type * as IpNetwork from "effect/net/IpNetwork"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as ClientNetwork from "../policy/ClientNetwork.ts"
 import type { Limits, LimitSet, Rate } from "../policy/Limit.ts"
 import * as Fields from "./Fields.ts"
 import * as FileValue from "./FileValue.ts"
@@ -91,7 +92,7 @@ export const LimitConfig: FileValue.FromFile<LimitConfig> = FileValue.mapped(
   ({ classes, groups, ...limits }): LimitConfig => ({ ...limits, groups: mapFrom(groups), classes: mapFrom(classes) })
 )
 
-/** What follows failed logins; what is missing has its default. */
+/** What follows failed logins; what is missing has its default, which is that of `BanList` but for `allow`. */
 export interface BanConfig {
   readonly after?: number
   readonly within?: Duration.Duration
@@ -105,14 +106,29 @@ export interface BanConfig {
 const time = (description: string, value: string) =>
   optional(FileValue.as(Fields.TimeoutOrZero, { description, default: value }))
 
-export const BanConfig: FileValue.FromFile<BanConfig> = Schema.Struct({
+const Bans = Schema.Struct({
   after: optional(FileValue.as(Fields.Count, { description: "Failed logins of a client that ban it", default: 5 })),
   within: time("How long a failed login counts", "10m"),
   for: time("How long a ban lasts", "1h"),
   delay: time("How long the answer to a failed login takes; doubled with each further one", "1s"),
   maxDelay: time("The longest that an answer takes", "16s"),
-  allow: optional(FileValue.listOf(FileValue.as(Fields.Network), { description: "Networks that are never banned" })),
+  allow: optional(FileValue.listOf(FileValue.as(Fields.Network), {
+    description: "Networks that are never banned, nor kept waiting",
+    default: ["127.0.0.0/8", "::1"]
+  })),
   remember: optional(
     FileValue.as(Fields.Count, { description: "Clients that are remembered at most", default: 65_536 })
   )
-}).annotate({ description: "Failed logins: a growing delay, then a ban of the client's address", expected: "a map" })
+})
+
+/** `undefined` where nothing follows failed logins. */
+export const BanConfig: FileValue.FromFile<BanConfig | undefined> = FileValue.mapped(
+  Schema.Union([Bans, Schema.Literal("off")]).annotate({
+    description: "Failed logins: a growing delay, then a ban of the client's address; off: nothing",
+    expected: "a map, or off"
+  }),
+  (given) => given === "off" ? undefined : { allow: ClientNetwork.loopback, ...given }
+)
+
+/** What holds where a file says nothing of it. */
+export const defaultBans: BanConfig = { allow: ClientNetwork.loopback }

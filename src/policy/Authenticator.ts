@@ -28,6 +28,8 @@ export interface Identity {
   readonly egress?: Egress | undefined
   /** The class of limits that holds for the user. */
   readonly limits?: string | undefined
+  /** What the authenticator knows the password by that was given: for `recheck`. */
+  readonly password?: Redacted.Redacted<string> | undefined
 }
 
 /** The login was refused. Deliberately silent about whether the name or the password was wrong. */
@@ -60,10 +62,13 @@ export class Authenticator extends Context.Service<Authenticator, {
     client: NetAddress.InetAddress | undefined
   ) => Effect.Effect<Identity, AuthenticationFailed>
   /**
-   * What has become of somebody who was let in under this name: their identity as it is now, or `undefined` when they
-   * would not get in any more. Without this, whoever is in stays.
+   * What has become of somebody who was let in under this name, from this address: their identity as it is now, or
+   * `undefined` when they would not get in any more. Without this, whoever is in stays.
    */
-  readonly recheck?: (identity: Identity) => Effect.Effect<Identity | undefined>
+  readonly recheck?: (
+    identity: Identity,
+    client: NetAddress.InetAddress | undefined
+  ) => Effect.Effect<Identity | undefined>
 }>()("sluice/policy/Authenticator") {
   /** Nobody has to log in. */
   static readonly layerOpen: Layer.Layer<Authenticator> = Layer.succeed(this, {

@@ -98,6 +98,10 @@ class Recent<A> {
     this.entries.delete(oldest)
   }
 
+  get size(): number {
+    return this.entries.size
+  }
+
   delete(client: string): boolean {
     return this.entries.delete(client)
   }
@@ -168,7 +172,8 @@ export const memory = Effect.fnUntraced(function*(options: Options = {}): Effect
   }
 
   const list = BanList.of({
-    find: (address) => Effect.sync(() => find(ClientNetwork.of(address))),
+    // Most of the time there is nobody.
+    find: (address) => Effect.sync(() => bans.size === 0 ? undefined : find(ClientNetwork.of(address))),
     ban: (address, lasts, why) => Effect.sync(() => ban(address, lasts, why)),
     lift: (address) =>
       Effect.sync(() => {
@@ -182,7 +187,7 @@ export const memory = Effect.fnUntraced(function*(options: Options = {}): Effect
     loginFailed: (address) => Effect.sync(() => loginFailed(address)),
     loggedIn: (address) =>
       Effect.sync(() => {
-        failed.delete(ClientNetwork.of(address))
+        if (failed.size > 0) failed.delete(ClientNetwork.of(address))
       })
   })
   return {

@@ -1,8 +1,14 @@
 /** Clients as they are counted: an IPv4 address, or the 64 bits of IPv6 that a household or a host is given whole. */
 import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
+import * as Result from "effect/Result"
 
 const prefixLength = 64
+
+/** Clients on this machine: also all who come through something else on it that does not say for whom. */
+export const loopback: ReadonlyArray<IpNetwork.IpNetwork> = ["127.0.0.0/8", "::1/128"].map((text) =>
+  Result.getOrThrow(IpNetwork.fromString(text))
+)
 
 /** The text of an address as it is counted: `192.0.2.5`, `2001:db8:0:1::/64`. One that carries IPv4 is that. */
 export const of = (address: NetAddress.IpAddress): string => {

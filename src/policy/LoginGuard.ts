@@ -57,7 +57,7 @@ export const make = (
 
   let lastLogged: Ban | undefined
   const logBan = (ban: Ban, failures: number) => {
-    if (ban === lastLogged) return Effect.void
+    if (ban.client === lastLogged?.client && ban.until === lastLogged.until) return Effect.void
     lastLogged = ban
     const fields = { client: ban.client, until: new Date(ban.until).toISOString(), failures }
     return Effect.annotateLogs(Effect.logWarning("client banned for its failed logins"), fields)

@@ -47,6 +47,8 @@ export const make = Effect.fnUntraced(function*(
   const isOver = ({ until }: Ban) => clock.currentTimeMillisUnsafe() >= until
 
   const find = (client: NetAddress.IpAddress): Ban | undefined => {
+    // Most of the time there is none.
+    if (known.size === 0) return undefined
     const key = ClientNetwork.of(client)
     const ban = known.get(key)
     if (ban === undefined || !isOver(ban)) return ban

@@ -28,7 +28,7 @@ export interface Options {
   /** Whether names in the file can have no plus: what stands behind it is no part of a name then. */
   readonly plusIsReserved?: boolean
   /**
-   * How often the file is looked at. A change is taken once it was seen twice, so that none is read half written.
+   * How often the file is looked at, and the dates of all. A change is taken once it was seen twice, so that none is read half written.
    * Default: half a second.
    */
   readonly checkEvery?: Duration.Input
@@ -55,7 +55,10 @@ const fromEntries = (entries: ReadonlyArray<UsersFile.Entry>): ReadonlyArray<Use
 const hashUser = ({ name, password }: User) =>
   Effect.map(
     PasswordHash.hash(password),
-    (hash): UserStore.StoredUser => ({ name, passwords: [{ hash: Redacted.make(hash) }] })
+    (hash): UserStore.StoredUser => ({
+      name,
+      passwords: [{ hash: Redacted.make(hash), mark: UserStore.markOf(password) }]
+    })
   )
 
 const readFile = Effect.fnUntraced(function*(
@@ -150,7 +153,7 @@ const watch = Effect.fnUntraced(function*(
 })
 
 /**
- * Reads all users, and keeps the file's up to date while the scope is open. `replace` puts others in their place until the
+ * Reads all users, keeps the file's up to date and tells who has expired while the scope is open. `replace` puts others in their place until the
  * file changes again.
  */
 export const make: (
@@ -163,6 +166,7 @@ export const make: (
     const version = file === undefined ? "" : WatchedFile.versionOf(file)
     const users = yield* reread
     const memory = yield* UserStore.memory(users)
+    yield* Effect.forkScoped(Effect.repeat(memory.announceExpired, Schedule.spaced(checkEvery)))
     if (file !== undefined) {
       yield* warnOfNobody(users, file)
       yield* watch(file, version, reread, memory.replace, checkEvery)

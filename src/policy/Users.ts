@@ -12,14 +12,15 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto"
+import { timingSafeEqual } from "node:crypto"
 import { AuthenticationFailed, Authenticator, type Credentials, type Identity } from "./Authenticator.ts"
 import * as ClientNetwork from "./ClientNetwork.ts"
+import * as Digest from "./Digest.ts"
 import * as Expiry from "./Expiry.ts"
 import * as PasswordHash from "./PasswordHash.ts"
 import * as UsersFile from "./UsersFile.ts"
 import * as UserSources from "./UserSources.ts"
-import { type Password, type StoredUser, UserStore, type UserStoreError } from "./UserStore.ts"
+import { markOf as markOfPlain, type Password, type StoredUser, UserStore, type UserStoreError } from "./UserStore.ts"
 import * as VerifiedLogins from "./VerifiedLogins.ts"
 
 /** A user with a plain password, as `--user NAME:PASSWORD` gives it. */
@@ -50,32 +51,26 @@ export interface Checks {
 /** Whether a client is who it says it is; `username` is the name alone. */
 type Login = (credentials: Credentials) => Effect.Effect<Identity, AuthenticationFailed>
 
-/** Gives texts of all lengths the same size, under a key that nobody outside this process can know. */
-const makeDigest = (): (text: string) => Buffer => {
-  const key = randomBytes(32)
-  return (text) => createHmac("sha256", key).update(text).digest()
-}
-
 /** Looks at every user, at both the name and the password, whatever it has found already. */
 const loginPlain = (users: ReadonlyArray<User>, equal: Checks["equal"], otherwise: Login | undefined): Login => {
-  const digest = makeDigest()
   const entries = [...new Map(users.map((user) => [user.name, user])).values()].map(({ name, password }) => ({
-    name: digest(name),
-    password: digest(Redacted.value(password))
+    name: Digest.of(name),
+    password: Digest.of(Redacted.value(password)),
+    identity: { name, password: markOfPlain(password) }
   }))
   return (credentials) =>
     Effect.suspend(() => {
       const { password, username } = credentials
-      const givenName = digest(username)
-      const givenPassword = digest(Redacted.value(password))
+      const givenName = Digest.of(username)
+      const givenPassword = Digest.of(Redacted.value(password))
       let named = 0
-      let matches = 0
+      let identity: Identity | undefined
       for (const entry of entries) {
         const same = Number(equal(entry.name, givenName))
         named |= same
-        matches |= same & Number(equal(entry.password, givenPassword))
+        if ((same & Number(equal(entry.password, givenPassword))) === 1) identity = entry.identity
       }
-      if (matches === 1) return Effect.succeed({ name: username })
+      if (identity !== undefined) return Effect.succeed(identity)
       return named === 0 && otherwise !== undefined
         ? otherwise(credentials)
         : Effect.fail(new AuthenticationFailed({ username }))
@@ -106,12 +101,18 @@ export const objection = (
     : `the user may not log in from ${NetAddress.formatIp(NetAddress.toCanonical(client.address))}`
 }
 
-const identityOf = memoize(({ egress, groups, limits, name }: StoredUser): Identity => ({
-  name,
-  ...groups !== undefined && { groups },
-  ...egress !== undefined && { egress },
-  ...limits !== undefined && { limits }
-}))
+const markOf = ({ hash, mark = hash }: Password): Redacted.Redacted<string> => mark
+
+/** Who a user is, by the password that was given. */
+const identityOf = memoize(({ egress, groups, limits, name }: StoredUser) =>
+  memoize((password: Password): Identity => ({
+    name,
+    password: markOf(password),
+    ...groups !== undefined && { groups },
+    ...egress !== undefined && { egress },
+    ...limits !== undefined && { limits }
+  }))
+)
 
 /** Nobody could find out whether the login is right. */
 const unable = ({ username }: Credentials) => (error: PasswordHash.TooManyLogins | UserStoreError) =>
@@ -171,7 +172,7 @@ const loginHashed = (
       return yield* new AuthenticationFailed({ username: credentials.username })
     }
     const why = objection(user, password, credentials.client, yield* Clock.currentTimeMillis)
-    return why === undefined ? identityOf(user) : yield* refuse(user, credentials, why, index + 1)
+    return why === undefined ? identityOf(user)(password) : yield* refuse(user, credentials, why, index + 1)
   })
 
   return (credentials) =>
@@ -183,23 +184,29 @@ const loginHashed = (
         const password = user.passwords[verified.recall(key, now) ?? -1]
         if (password === undefined) return unremembered(user, credentials, key)
         const why = objection(user, password, credentials.client, now)
-        return why === undefined ? Effect.succeed(identityOf(user)) : refuse(user, credentials, why, 0)
+        return why === undefined ? Effect.succeed(identityOf(user)(password)) : refuse(user, credentials, why, 0)
       })
     })
 }
 
-/** Who a user is by now; nobody once removed or expired. Those whom others have let in are theirs to judge. */
-const recheckStored = (
-  store: UserStore["Service"],
-  mayBeOther: boolean,
-  identity: Identity
-): Effect.Effect<Identity | undefined> =>
+/** What has become of a user who was let in. */
+type Recheck = NonNullable<Authenticator["Service"]["recheck"]>
+
+const isMark = (a: Redacted.Redacted<string>, b: Redacted.Redacted<string> | undefined): boolean =>
+  b !== undefined && Redacted.value(a) === Redacted.value(b)
+
+/**
+ * Who a user is by now; nobody once a login from there with the same password would be refused. Those whom others have let
+ * in are theirs to judge.
+ */
+const recheckStored = (store: UserStore["Service"], mayBeOther: boolean): Recheck => (identity, client) =>
   store.find(identity.name).pipe(
     Effect.zip(Clock.currentTimeMillis),
     Effect.map(([user, now]): Identity | undefined => {
       if (user === undefined) return mayBeOther ? identity : undefined
-      if (user.expires !== undefined && now >= user.expires) return undefined
-      return { ...identityOf(user), session: identity.session, pool: identity.pool }
+      const password = user.passwords.find((known) => isMark(markOf(known), identity.password))
+      if (password === undefined || objection(user, password, client, now) !== undefined) return undefined
+      return { ...identityOf(user)(password), session: identity.session, pool: identity.pool }
     }),
     Effect.catchTag("UserStoreError", () => Effect.succeed(identity))
   )
@@ -213,9 +220,6 @@ const withSession = (username: string): Identity => {
 }
 
 const noPassword = Redacted.make("")
-
-/** What has become of a user who was let in. */
-type Recheck = (identity: Identity) => Effect.Effect<Identity | undefined>
 
 const fromLogin = (login: Login, sessions: boolean, recheck: Recheck): Authenticator["Service"] => {
   const authenticate = (credentials: Credentials) => {
@@ -244,7 +248,7 @@ export const fromStore = (
 ): Authenticator["Service"] => {
   const { otherwise, remember, sessions = false } = options
   const login = loginHashed(store, verify, VerifiedLogins.make(remember), otherwise?.authenticate)
-  return fromLogin(login, sessions, (identity) => recheckStored(store, otherwise !== undefined, identity))
+  return fromLogin(login, sessions, recheckStored(store, otherwise !== undefined))
 }
 
 /** The same as a layer. */
@@ -260,8 +264,12 @@ export const make: (
     const { file, list = [], otherwise, sessions = false, users } = options
     if (file === undefined && list.length === 0) {
       const { equal = timingSafeEqual } = checks
-      const isKnown = (identity: Identity) =>
-        otherwise !== undefined || users.some(({ name }) => name === identity.name)
+      // Of two with one name the last one counts.
+      const known = new Map(users.map(({ name, password }) => [name, markOfPlain(password)]))
+      const isKnown = ({ name, password }: Identity) => {
+        const mark = known.get(name)
+        return mark === undefined ? otherwise !== undefined : isMark(mark, password)
+      }
       return fromLogin(
         loginPlain(users, equal, otherwise?.authenticate),
         sessions,

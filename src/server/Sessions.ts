@@ -31,7 +31,7 @@ const rejudge = Effect.fnUntraced(
     const { granted, identity } = session
     // A name out of a certificate is not the authenticator's.
     if (identity !== undefined && authenticator.recheck !== undefined && session.client.peerName === undefined) {
-      const now = yield* authenticator.recheck(identity)
+      const now = yield* authenticator.recheck(identity, session.remote)
       if (now === undefined) return "the user may not log in any more"
       session.admit(now)
     }

@@ -29,7 +29,7 @@ export const format = (source: Source): string =>
 
 /**
  * How one is chosen among several: each in turn, and in networks by chance; or always the same for a user, or for a
- * session of a user. Who has no name, or no session, is given them in turn.
+ * session of a user. Who has no name, or no session, is given them in turn; who names a session keeps to one in any case.
  */
 export const choices = ["rotate", "user", "session"] as const
 
@@ -111,7 +111,7 @@ export const make = (sources: ReadonlyArray<Source>, by: Choice = "rotate"): Egr
   const pools = poolsOf(sources)
   let turn = 0
   const keyOf = (from: From | undefined): string | undefined => {
-    if (by === "rotate" || from?.user === undefined) return undefined
+    if (from?.user === undefined) return undefined
     if (by === "user") return from.user
     return from.session === undefined ? undefined : `${from.user}+${from.session}`
   }

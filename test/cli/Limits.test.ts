@@ -1,6 +1,7 @@
 /** Limits and bans of a configuration file, in the program itself. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -8,7 +9,7 @@ import { join } from "node:path"
 import * as PasswordHash from "../../src/policy/PasswordHash.ts"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
-import { ask, AU, C4, connect, connectThrough, type RawClient } from "../support/RawClient.ts"
+import { ask, AU, C4, connect, connectThrough, hex, type RawClient } from "../support/RawClient.ts"
 import { echo, target } from "../support/Targets.ts"
 import { associated, U4, udpEcho } from "../support/Udp.ts"
 
@@ -164,7 +165,9 @@ describe("bans:", () => {
     (workers) =>
       Effect.gen(function*() {
         const origin = yield* echo()
-        const { path, serve } = yield* setup(`${yield* users}${workers}bans: { after: 3, delay: 50ms, for: 1h }\n`)
+        const { path, serve } = yield* setup(
+          `${yield* users}${workers}bans: { after: 3, delay: 50ms, for: 1h, allow: [] }\n`
+        )
         const proxy = yield* serve
         for (let count = 0; count < 3; count++) {
           yield* Effect.exit(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "wrong"))))
@@ -173,9 +176,34 @@ describe("bans:", () => {
         yield* Effect.flip(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "sesame"))))
         yield* proxy.takeLine(/reason="authentication failed: .*ban/)
         // Whoever may not be banned is not.
-        writeFileSync(path, readFileSync(path, "utf8").replace("for: 1h", "for: 1h, allow: [127.0.0.0/8]"))
+        writeFileSync(path, readFileSync(path, "utf8").replace("allow: []", "allow: [127.0.0.0/8]"))
         yield* proxy.takeLine(/configuration loaded/)
         assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port, AU("ann", "sesame"))))
+      })
+  )
+
+  it.live.each<readonly [text: string, isOn: boolean]>([["", true], ["bans: off\n", false]])(
+    "hold unless they are off, and never for this machine: %j",
+    ([text, isOn]) =>
+      Effect.gen(function*() {
+        const { serve } = yield* setup(`${yield* users}proxyProtocol: 127.0.0.0/8\n${text}`)
+        const proxy = yield* serve
+        const login = Effect.fnUntraced(function*(address: string, password: string) {
+          const client = yield* connect(proxy.port)
+          yield* client.send(`PROXY TCP4 ${address} 192.0.2.1 5000 1080\r\n`)
+          yield* client.send(Buffer.concat([hex("05 01 02"), AU("ann", password)]))
+          return yield* client.read(4)
+        })
+        const wrong = (address: string) =>
+          Effect.forEach(Array.from({ length: 5 }), () => Effect.forkScoped(login(address, "wrong")))
+        const refusals = yield* wrong("127.0.0.1")
+        for (const refusal of refusals) assert.deepStrictEqual(yield* Fiber.join(refusal), hex("05 02 01 01"))
+        const others = yield* wrong("192.0.2.9")
+        // With the delays, most refusals are still to come when the ban is there.
+        if (isOn) assert.match(yield* proxy.takeLine(/client banned/), /client=192\.0\.2\.9 /)
+        else yield* Effect.forEach(others, Fiber.join)
+        assert.deepStrictEqual(yield* login("127.0.0.1", "sesame"), hex("05 02 01 00"))
+        assert.deepStrictEqual(yield* login("192.0.2.9", "sesame"), hex(isOn ? "05 02 01 01" : "05 02 01 00"))
       })
   )
 })

@@ -138,6 +138,37 @@ describe("a changed configuration", () => {
       assert.isTrue(bob !== undefined && (yield* echoes(bob)))
     }))
 
+  it.live("ends who has another password now, may not come from there, or expires", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const [old, fresh] = yield* Effect.forEach(
+        ["sesame", "simsim"],
+        (password) => PasswordHash.hash(Redacted.make(password))
+      )
+      const text = (hash: string | undefined, ...others: ReadonlyArray<string>) =>
+        `${listen}users:\n  - ${["name: ann", `password: "${hash}"`, ...others].join("\n    ")}\n` +
+        `  - { name: bob, password: "${old}" }\n`
+      const { change, proxy } = yield* setup(text(old))
+      const bob = yield* connectThrough(proxy.port, origin.port, AU("bob", "sesame"))
+      const ann = (password: string) => connectThrough(proxy.port, origin.port, AU("ann", password))
+      const reason = /connection ended.* user=ann .*reason="the user may not log in any more"/
+      const first = yield* ann("sesame")
+      assert.match(yield* change(text(fresh)), / ended=1$/)
+      assert.isTrue(yield* ends(first))
+      yield* proxy.takeLine(reason)
+      const second = yield* ann("simsim")
+      assert.match(yield* change(text(fresh, "from: [192.0.2.0/24]")), / ended=1$/)
+      assert.isTrue(yield* ends(second))
+      yield* proxy.takeLine(reason)
+      const soon = `${new Date(Date.now() + 5000).toISOString().slice(0, 19)}Z`
+      assert.match(yield* change(text(fresh, `expires: ${soon}`)), /configuration loaded/)
+      const third = yield* ann("simsim")
+      assert.isTrue(yield* echoes(third))
+      yield* Effect.exit(third.readToEnd)
+      yield* proxy.takeLine(reason)
+      assert.isTrue(yield* echoes(bob))
+    }))
+
   it.live("A38 loses no byte of 500 transfers and refuses no client", () =>
     Effect.gen(function*() {
       const size = 200_000

@@ -91,7 +91,7 @@ const pool = Effect.fnUntraced(function*(
     start,
     upstreams,
     /** Dials, and hangs up. */
-    visit: (user?: string) => Effect.scoped(upstreams.dial(destination, { user })),
+    visit: (user?: string, session?: string) => Effect.scoped(upstreams.dial(destination, { user, session })),
     asked: () => fakes.map(({ asked }) => asked),
     list: Effect.map(upstreams.list, (all) => all.map(({ ejected }) => ejected))
   }
@@ -149,6 +149,23 @@ describe("UpstreamPool", () => {
         else assert.notStrictEqual(place, 0)
       }
     }))
+
+  it.effect.each(UpstreamPool.choices)(
+    "keeps a session of a user to one, and shares sessions out: %s",
+    (choose) =>
+      Effect.gen(function*() {
+        const all = yield* pool(3, { choose })
+        const used = new Set<number>()
+        for (let session = 0; session < 20; session++) {
+          const before = all.asked()
+          for (let i = 0; i < 3; i++) yield* all.visit("ann", `s${session}`)
+          const grown = all.asked().map((count, i) => count - (before[i] ?? 0))
+          assert.sameMembers(grown, [3, 0, 0])
+          used.add(grown.indexOf(3))
+        }
+        assert.strictEqual(used.size, 3)
+      })
+  )
 
   it.effect("tries the next when one can't be reached, leaves, or is silent", () =>
     Effect.gen(function*() {

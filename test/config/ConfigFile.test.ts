@@ -43,6 +43,19 @@ const write = (name: string, text: string): string => {
 }
 
 describe("a configuration file", () => {
+  it.effect("bans by default, but nobody on this machine", () =>
+    Effect.gen(function*() {
+      const allowed = Effect.fnUntraced(function*(text: string) {
+        const { bans } = yield* parse(text)
+        return bans?.allow?.map(IpNetwork.format)
+      })
+      const loopback = ["127.0.0.0/8", "::1/128"]
+      assert.deepStrictEqual(yield* allowed("{}"), loopback)
+      assert.deepStrictEqual(yield* allowed("bans: { after: 3 }"), loopback)
+      assert.deepStrictEqual(yield* allowed("bans: { allow: [] }"), [])
+      assert.isUndefined((yield* parse("bans: off")).bans)
+    }))
+
   it.effect("may have nothing but comments, and is never just empty", () =>
     Effect.gen(function*() {
       for (const text of ["# nothing\n", "---\n", "{}"]) {

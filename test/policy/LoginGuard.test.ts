@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
 import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
@@ -72,6 +73,29 @@ describe("LoginGuard", () => {
       assert.strictEqual((yield* login(guarded, "ann", at("192.0.2.2"))).name, "ann")
       yield* TestClock.adjust("1 hour")
       assert.strictEqual((yield* login(guarded, "ann")).name, "ann")
+    }))
+
+  it.effect("logs a ban once, however many logins were under way, in whichever object it comes", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ message }) => void lines.push(String(message)))
+      const kept = yield* BanList.make({ after: 2 })
+      // As a process hears of it that asks another one.
+      const bans = {
+        ...kept,
+        loginFailed: (client: NetAddress.IpAddress) =>
+          Effect.map(kept.loginFailed(client), ({ ban, failures }) => ({ failures, ban: ban && { ...ban } }))
+      }
+      const guarded = LoginGuard.make(inner, bans)
+      const attempts = Effect.all(Array.from({ length: 5 }, () => Effect.flip(login(guarded, "wrong"))), {
+        concurrency: "unbounded"
+      })
+      const fiber = yield* Effect.forkChild(Effect.provide(attempts, Logger.layer([logger])), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("1 minute")
+      assert.lengthOf(yield* Fiber.join(fiber), 5)
+      assert.deepStrictEqual(lines, ["client banned for its failed logins"])
     }))
 
   it.effect("begins anew after a success", () =>

@@ -5,6 +5,7 @@ import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 import { mkdtemp, rename, rm, unlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -144,5 +145,33 @@ describe("UserSources", () => {
       yield* Effect.sleep("300 millis")
       assert.isUndefined(yield* store.find("bob"))
       assert.isDefined(yield* store.find("ann"))
+    }))
+
+  it.effect("tells of each who expires when it happens, and only then", () =>
+    Effect.gen(function*() {
+      const day = 86_400_000
+      const passwords = [{ hash: Redacted.make(hash) }]
+      const told: Array<ReadonlyArray<string>> = []
+      const { replace, store } = yield* UserSources.make({
+        list: [
+          { name: "ann", passwords, expires: day },
+          { name: "bob", passwords: [...passwords, { hash: Redacted.make(other), expires: 2 * day }] },
+          { name: "cid", passwords }
+        ]
+      })
+      yield* Effect.forkScoped(
+        Stream.runForEach(store.changes, ({ changed }) => Effect.sync(() => told.push([...changed]))),
+        { startImmediately: true }
+      )
+      yield* TestClock.adjust(day - 1000)
+      assert.deepStrictEqual(told, [])
+      yield* TestClock.adjust(1500)
+      assert.deepStrictEqual(told, [["ann"]])
+      yield* TestClock.adjust(day)
+      assert.deepStrictEqual(told, [["ann"], ["bob"]])
+      yield* replace([{ name: "cid", passwords, expires: 3 * day }])
+      told.length = 0
+      yield* TestClock.adjust(2 * day)
+      assert.deepStrictEqual(told, [["cid"]])
     }))
 })

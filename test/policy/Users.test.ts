@@ -245,7 +245,7 @@ describe("Users from a file", () => {
       const names = yield* Effect.all(Array.from({ length: 40 }, () => login(service, "bob", "two")), {
         concurrency: "unbounded"
       })
-      assert.deepStrictEqual(names, Array.from({ length: 40 }, () => ({ name: "bob" })))
+      assert.deepStrictEqual(names.map(({ name }) => name), Array.from({ length: 40 }, () => "bob"))
     }))
 })
 

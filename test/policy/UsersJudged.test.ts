@@ -54,6 +54,9 @@ const makeService = Effect.fnUntraced(function*(
   return { memory, service: Users.fromStore(memory.store, options, { verify }), verified }
 })
 
+/** As a flag gives it. */
+const flagged = (password: string) => [{ name: "ann", password: Redacted.make(password) }]
+
 describe("A user", () => {
   it.effect("is known with groups, egress and limits", () =>
     Effect.gen(function*() {
@@ -64,11 +67,58 @@ describe("A user", () => {
       ])
       assert.deepStrictEqual(yield* login(service, "ann", "one"), {
         name: "ann",
+        password: hashOf("one"),
         groups: ["staff", "crawlers"],
         egress,
         limits: "heavy"
       })
-      assert.deepStrictEqual(yield* login(service, "bob", "two"), { name: "bob" })
+      assert.deepStrictEqual(yield* login(service, "bob", "two"), { name: "bob", password: hashOf("two") })
+    }))
+
+  it.effect("who is in stays while the same login would get in", () =>
+    Effect.gen(function*() {
+      const { memory, service } = yield* makeService([])
+      const { recheck } = service
+      if (recheck === undefined) return assert.fail("nobody would be judged")
+      const there = from("192.0.2.9")
+      const phone = { hash: hashOf("two"), label: "phone" }
+      const ann: UserStore.StoredUser = { name: "ann", passwords: [{ hash: hashOf("one") }, phone] }
+      yield* memory.replace([ann])
+      const identity = { ...(yield* login(service, "ann", "two", there)), session: "7f3", pool: "de" }
+      const now = (user: UserStore.StoredUser, client: typeof there | undefined = there) =>
+        Effect.andThen(memory.replace([user]), recheck(identity, client))
+      assert.deepStrictEqual(yield* now({ ...ann, groups: ["staff"] }), { ...identity, groups: ["staff"] })
+      assert.isDefined(yield* now({ ...ann, from: [IpNetwork.fromStringUnsafe("192.0.2.0/24")] }))
+      assert.isUndefined(yield* now({ ...ann, from: [IpNetwork.fromStringUnsafe("198.51.100.0/24")] }))
+      assert.isDefined(yield* now({ ...ann, passwords: [phone] }))
+      assert.isUndefined(yield* now({ ...ann, passwords: [{ hash: hashOf("one") }] }))
+      assert.isUndefined(yield* now({ ...ann, passwords: [{ ...phone, hash: hashOf("new") }] }))
+      const soon = { ...ann, passwords: [{ hash: hashOf("one") }, { ...phone, expires: day }] }
+      assert.isDefined(yield* now(soon))
+      yield* TestClock.setTime(day)
+      assert.isUndefined(yield* now(soon))
+      assert.isUndefined(yield* now({ ...ann, expires: day }))
+      assert.isDefined(yield* now(ann))
+      assert.isUndefined(yield* now({ ...ann, name: "bob" }))
+    }))
+
+  it.effect("of a flag stays while the password is the same, whichever way it is kept", () =>
+    Effect.gen(function*() {
+      const list: ReadonlyArray<UserStore.StoredUser> = [{ name: "bob", passwords: [{ hash: hashOf("x") }] }]
+      const others = [[], list]
+      for (const before of others) {
+        for (const after of others) {
+          const { verify } = PasswordHash
+          const first = yield* Users.make({ users: flagged("one"), list: before }, { verify })
+          const identity = yield* login(first, "ann", "one")
+          const recheck = Effect.fnUntraced(function*(password: string) {
+            const { recheck } = yield* Users.make({ users: flagged(password), list: after }, { verify })
+            return yield* recheck?.(identity, undefined) ?? Effect.succeed(identity)
+          })
+          assert.strictEqual((yield* recheck("one"))?.name, "ann")
+          assert.isUndefined(yield* recheck("two"))
+        }
+      }
     }))
 
   it.effect("gets in with each of several passwords until it expires", () =>

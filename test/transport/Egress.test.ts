@@ -54,6 +54,9 @@ describe("Egress", () => {
     assert.notStrictEqual(of(sticky(), "ann", "1"), of(sticky(), "ann", "2"))
     assert.notStrictEqual(of(sticky(), "ann", "1"), of(sticky(), "bob", "1"))
     assert.notStrictEqual(of(sticky(), "ann"), of(sticky(), "ann"))
+    // Who names a session wants to keep its address, however others are served.
+    assert.strictEqual(of(rotating, "ann", "1"), of(rotating, "ann", "1"))
+    assert.notStrictEqual(of(rotating, "ann"), of(rotating, "ann"))
     const byUser = Egress.make(sources, "user")
     assert.strictEqual(of(byUser, "ann", "1"), of(byUser, "ann", "2"))
   })
