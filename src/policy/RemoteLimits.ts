@@ -13,12 +13,15 @@ import { RemoteFlow } from "./RemoteFlow.ts"
 /** How often it is told how many bytes were moved. */
 const usedInterval = "250 millis"
 
+/** Bytes of which it is told at once: so much more than a quota may be used up here, and what is moved meanwhile. */
+const mostUntold = 262_144
+
 /** How long an answer may take: whoever can't be asked lets nobody in. */
 const answerTimeout = "5 seconds"
 
 const noAnswer = new LimitExceeded({ limit: "unknown", words: "limit: who keeps the limits does not answer" })
 
-type Admitted = Extract<FromKeeper, { readonly _tag: "Admitted" }>
+type Terms = Extract<FromKeeper, { readonly _tag: "Admitted" | "Changed" }>
 
 /** All flows that leases of this process have. */
 class Flows {
@@ -36,8 +39,9 @@ class Flows {
   /** For one more lease. */
   hold(number: number, slice: number): RemoteFlow {
     const flow = this.known.get(number) ??
-      new RemoteFlow(Math.max(1, slice), (amount) => this.send({ _tag: "Demand", flow: number, amount }))
+      new RemoteFlow(slice, (amount, waiting) => this.send({ _tag: "Demand", flow: number, amount, waiting }))
     this.known.set(number, flow)
+    flow.slice = Math.max(1, slice)
     flow.leases++
     return flow
   }
@@ -51,83 +55,142 @@ class Flows {
   }
 }
 
+/** Bytes that were moved and not told yet. */
+class Untold {
+  private readonly sessions = new Map<number, number>()
+  private total = 0
+  private readonly send: Send<ToKeeper>
+
+  constructor(send: Send<ToKeeper>) {
+    this.send = send
+  }
+
+  add(id: number, bytes: number): void {
+    this.sessions.set(id, (this.sessions.get(id) ?? 0) + bytes)
+    this.total += bytes
+    if (this.total >= mostUntold) this.tell()
+  }
+
+  has(id: number): boolean {
+    return this.sessions.has(id)
+  }
+
+  tell(): void {
+    if (this.total === 0) return
+    const sessions = [...this.sessions]
+    this.sessions.clear()
+    this.total = 0
+    this.send({ _tag: "Used", sessions })
+  }
+}
+
+/** What the leases of a process share. */
+interface Shared {
+  readonly flows: Flows
+  readonly untold: Untold
+  readonly send: Send<ToKeeper>
+  readonly leases: Map<number, RemoteLease>
+}
+
+const identityOf = ({ groups, limits, user }: Who) => ({
+  ...groups !== undefined && { groups },
+  ...limits !== undefined && { limits },
+  ...user !== undefined && { user }
+})
+
+const groupsOf = ({ groups = [] }: Who): string => JSON.stringify(groups)
+
+const isSame = (a: Who, b: Who): boolean => a.user === b.user && a.limits === b.limits && groupsOf(a) === groupsOf(b)
+
 class RemoteLease implements Lease {
   up: ReadonlyArray<Flow> = []
   down: ReadonlyArray<Flow> = []
   packets: ReadonlyArray<Flow> = []
-  readonly id: number
-  private readonly flows: Flows
-  private numbers: ReadonlyArray<number> = []
-  private counts = false
-  /** Bytes that were not told yet. */
-  private untold = 0
-  private readonly send: Send<ToKeeper>
-  private readonly leave: () => void
+  private readonly id: number
+  private readonly shared: Shared
   private readonly tell: (error: LimitExceeded) => void
+  private who: Who
+  /** Whether the keeper knows of it, and whether as who it is. */
+  private asked = false
+  private identified = false
+  private counts = false
+  private numbers: ReadonlyArray<number> = []
   /** The answer that is waited for. */
-  answer: Deferred.Deferred<void, LimitExceeded> | undefined = undefined
+  private answer: Deferred.Deferred<void, LimitExceeded> | undefined = undefined
 
-  constructor(
-    id: number,
-    flows: Flows,
-    send: Send<ToKeeper>,
-    leave: () => void,
-    tell: (error: LimitExceeded) => void
-  ) {
+  constructor(id: number, shared: Shared, client: Who["client"], tell: (error: LimitExceeded) => void) {
     this.id = id
-    this.flows = flows
-    this.send = send
-    this.leave = leave
+    this.shared = shared
+    this.who = { client }
     this.tell = tell
+    shared.leases.set(id, this)
   }
 
   readonly used = (bytes: number): void => {
-    if (this.counts) this.untold += bytes
+    if (this.counts) this.shared.untold.add(this.id, bytes)
   }
 
-  /** Bytes since the last time. */
-  takeUntold(): number {
-    const { untold } = this
-    this.untold = 0
-    return untold
-  }
-
-  /** Asks, and waits; whoever waits no longer has to release it. Can be interrupted wherever it is asked from. */
-  request(message: ToKeeper): Effect.Effect<void, LimitExceeded> {
-    return Effect.interruptible(Effect.suspend(() => {
-      const answer = this.answer = Deferred.makeUnsafe<void, LimitExceeded>()
-      this.send(message)
-      return Effect.timeoutOrElse(Deferred.await(answer), {
-        duration: answerTimeout,
-        orElse: () => Effect.fail(noAnswer)
+  /** Asks for it; whoever waits for that no longer has to release it. */
+  ask(who: Who, isStranger: boolean): Effect.Effect<void, LimitExceeded> {
+    return Effect.suspend(() => {
+      const { client } = who
+      this.who = who
+      this.asked = true
+      this.identified = !isStranger
+      return this.request({
+        _tag: "Ask",
+        id: this.id,
+        ...identityOf(who),
+        ...client !== undefined && { client: NetAddress.formatIp(client) },
+        ...isStranger && { isStranger }
       })
-    }))
+    })
   }
 
-  readonly changeClass = (limits: string): Effect.Effect<void, LimitExceeded> =>
-    this.request({ _tag: "Change", id: this.id, limits })
+  readonly identify = (who: Who): Effect.Effect<void, LimitExceeded> =>
+    Effect.suspend(() => {
+      if (!this.asked) return this.ask(who, false)
+      // Of a stranger, no quota was asked.
+      const isKnown = this.identified || !this.counts
+      this.identified = true
+      if (isKnown && isSame(who, this.who)) return Effect.void
+      const before = this.who
+      this.who = who
+      return Effect.tapError(
+        this.request({ _tag: "Identify", id: this.id, ...identityOf(who) }),
+        () => Effect.sync(() => void (this.who = before))
+      )
+    })
+
+  readonly reidentify = (who: Who): void => {
+    if (!this.asked || isSame(who, this.who)) return
+    this.who = who
+    this.shared.send({ _tag: "Reidentify", id: this.id, ...identityOf(who) })
+  }
 
   readonly release: Effect.Effect<void> = Effect.sync(() => {
-    const untold = this.takeUntold()
-    if (untold > 0) this.send({ _tag: "Used", sessions: [[this.id, untold]] })
+    const { flows, leases, send, untold } = this.shared
+    // It may be what ends others, and this one.
+    if (untold.has(this.id)) untold.tell()
+    leases.delete(this.id)
     this.counts = false
-    for (const number of this.numbers) this.flows.drop(number)
+    for (const number of this.numbers) flows.drop(number)
     this.numbers = []
-    this.send({ _tag: "Release", id: this.id })
-    this.leave()
+    if (this.asked) send({ _tag: "Release", id: this.id })
   })
 
-  admitted({ counts, down, packets, up }: Admitted): void {
+  /** Other flows are to be passed from now on. */
+  follow({ counts, down, packets, up }: Terms): void {
+    const { flows } = this.shared
     const before = this.numbers
     this.counts = counts
     // The new ones first, so that a share of one that stays is not given back.
-    const hold = (flows: Admitted["up"]) => flows.map(([number, slice]) => this.flows.hold(number, slice))
+    const hold = (terms: Terms["up"]) => terms.map(([number, slice]) => flows.hold(number, slice))
     this.up = hold(up)
     this.down = hold(down)
     this.packets = hold(packets)
     this.numbers = [...up, ...down, ...packets].map(([number]) => number)
-    for (const number of before) this.flows.drop(number)
-    this.answered(Effect.void)
+    for (const number of before) flows.drop(number)
   }
 
   answered(answer: Effect.Effect<void, LimitExceeded>): void {
@@ -138,16 +201,19 @@ class RemoteLease implements Lease {
   exhausted(error: LimitExceeded): void {
     this.tell(error)
   }
-}
 
-const asking = (id: number, { client, groups, limits, user }: Who): ToKeeper => ({
-  _tag: "Ask",
-  id,
-  ...client !== undefined && { client: NetAddress.formatIp(client) },
-  ...groups !== undefined && { groups },
-  ...limits !== undefined && { limits },
-  ...user !== undefined && { user }
-})
+  /** Can be interrupted wherever it is asked from. */
+  private request(message: ToKeeper): Effect.Effect<void, LimitExceeded> {
+    return Effect.interruptible(Effect.suspend(() => {
+      const answer = this.answer = Deferred.makeUnsafe<void, LimitExceeded>()
+      this.shared.send(message)
+      return Effect.timeoutOrElse(Deferred.await(answer), {
+        duration: answerTimeout,
+        orElse: () => Effect.fail(noAnswer)
+      })
+    }))
+  }
+}
 
 /** The store, and what has to be told of each message that comes from the keeper. */
 export const make = Effect.fnUntraced(function*(
@@ -157,40 +223,47 @@ export const make = Effect.fnUntraced(function*(
   never,
   Scope.Scope
 > {
+  const untold = new Untold(send)
   const leases = new Map<number, RemoteLease>()
-  const flows = new Flows(send)
+  const shared: Shared = { flows: new Flows(send), untold, send, leases }
   let lastId = 0
+  let countsStrangers = false
+  yield* Effect.forkScoped(Effect.repeat(Effect.sync(() => untold.tell()), Schedule.spaced(usedInterval)))
 
-  const tellUsed = Effect.sync(() => {
-    const sessions = [...leases.values()].flatMap((lease) => {
-      const bytes = lease.takeUntold()
-      return bytes === 0 ? [] : [[lease.id, bytes] as const]
-    })
-    if (sessions.length > 0) send({ _tag: "Used", sessions })
-  })
-  yield* Effect.forkScoped(Effect.repeat(tellUsed, Schedule.spaced(usedInterval)))
-
-  const admit: LimitStore["Service"]["admit"] = (who, exhausted) =>
+  /** Of whom the keeper has to know. */
+  const begin = (who: Who, exhausted: (error: LimitExceeded) => void, isStranger: boolean) =>
     Effect.suspend(() => {
-      const id = ++lastId
-      const lease = new RemoteLease(id, flows, send, () => leases.delete(id), exhausted)
-      leases.set(id, lease)
+      const lease = new RemoteLease(++lastId, shared, who.client, exhausted)
+      if (isStranger && !countsStrangers) return Effect.succeed(lease)
       // Also when nobody waits for the answer any more.
-      return Effect.as(Effect.onError(lease.request(asking(id, who)), () => lease.release), lease)
+      return Effect.as(Effect.onError(lease.ask(who, isStranger), () => lease.release), lease)
     })
 
   const receive: Receive<FromKeeper> = (message) => {
     switch (message._tag) {
       case "Admitted":
-        return leases.get(message.id)?.admitted(message)
+        leases.get(message.id)?.follow(message)
+        return leases.get(message.id)?.answered(Effect.void)
+      case "Changed":
+        return leases.get(message.id)?.follow(message)
       case "Refused":
         return leases.get(message.id)?.answered(Effect.fail(new LimitExceeded(message)))
       case "Exhausted":
         return leases.get(message.id)?.exhausted(new LimitExceeded(message))
+      case "Strangers":
+        countsStrangers = message.count
+        return
       case "Share":
-        return flows.get(message.flow)?.lent(message.amount)
+        return shared.flows.get(message.flow)?.lent(message.amount)
     }
   }
 
-  return { store: { admit }, receive }
+  send({ _tag: "Hello" })
+  return {
+    store: {
+      admit: (who, exhausted) => begin(who, exhausted, false),
+      meet: (client, exhausted) => begin({ client }, exhausted, true)
+    },
+    receive
+  }
 })
