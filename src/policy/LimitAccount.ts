@@ -9,6 +9,8 @@ import type { Usage, UsageBook } from "./Usage.ts"
 /** A session that has a part in it. */
 export interface Member {
   readonly exhausted: (error: LimitExceeded) => void
+  /** Much less is left of a quota than it knows of: it may move `ahead` from now on. */
+  readonly narrowed: () => void
 }
 
 type FlowName = "up" | "down" | "packets"
@@ -40,6 +42,8 @@ export class LimitAccount {
   private readonly flows: Partial<Record<FlowName, LocalFlow>> = {}
   private fresh: TokenBucket | undefined = undefined
   private usage: Usage | undefined = undefined
+  /** The most that somebody who is in has been told of `ahead`. */
+  private widest = 0
 
   constructor(holder: Holder, limits: Limits, clock: Clock.Clock, book: UsageBook) {
     this.holder = holder
@@ -76,8 +80,27 @@ export class LimitAccount {
     return this.devices.size
   }
 
-  get counts(): boolean {
-    return this.usage !== undefined
+  /**
+   * Where bytes count, how many of them one of those who are in may move before it tells, so that together they stay within
+   * what is left.
+   */
+  get ahead(): number | undefined {
+    const { connections, limits: { bytesPerDay = Infinity, bytesPerMonth = Infinity }, usage } = this
+    if (usage === undefined) return undefined
+    usage.turn(this.now())
+    const left = Math.min(bytesPerDay - usage.day, bytesPerMonth - usage.month)
+    const ahead = Math.max(0, Math.floor(left / 4 / Math.max(1, connections)))
+    this.widest = Math.max(this.widest, ahead)
+    return ahead
+  }
+
+  /** Whoever was told of more than twice as much is told. */
+  private narrow(): void {
+    const { widest } = this
+    this.widest = 0
+    const { ahead } = this
+    if (ahead === undefined || ahead >= widest / 2) this.widest = widest
+    else for (const member of this.members) member.narrowed()
   }
 
   /** What is in the way of one more; nothing is taken. Quotas count when they are asked for. */
@@ -102,6 +125,7 @@ export class LimitAccount {
     this.devices.set(client, (this.devices.get(client) ?? 0) + 1)
     this.members.add(member)
     if (isNew) this.fresh?.take(1, this.now())
+    this.narrow()
   }
 
   leave(client: string, member: Member): void {
@@ -117,6 +141,7 @@ export class LimitAccount {
     if (this.usage === undefined) return
     this.usage.add(bytes, this.now())
     this.book.changed = true
+    this.narrow()
     this.endUsedUp()
   }
 

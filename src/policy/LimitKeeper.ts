@@ -51,6 +51,7 @@ class Channel {
   private readonly held = new Map<number, Held>()
   private readonly byFlow = new Map<LocalFlow, Lent>()
   private readonly byNumber = new Map<number, Lent>()
+  private readonly narrowed = new Set<number>()
   private lastNumber = 0
   private countsStrangers = false
 
@@ -77,8 +78,7 @@ class Channel {
       case "Release":
         return this.release(message.id)
       case "Used":
-        for (const [id, bytes] of message.sessions) this.held.get(id)?.lease.used(bytes)
-        return
+        return this.used(message.sessions)
       case "Demand":
         return this.demand(message.flow, message.amount, Math.max(1, message.waiting))
       case "Return":
@@ -112,6 +112,7 @@ class Channel {
     if (Result.isFailure(exit.value)) return this.refuse(id, exit.value.failure)
     const lease = exit.value.success
     lease.changed = () => this.tell("Changed", id, lease)
+    lease.narrowed = () => this.narrow(id)
     this.tell("Admitted", id, lease)
   }
 
@@ -124,17 +125,39 @@ class Channel {
     else this.tell("Admitted", id, lease)
   }
 
+  private used(sessions: ReadonlyArray<readonly [id: number, bytes: number]>): void {
+    for (const [id, bytes] of sessions) this.held.get(id)?.lease.used(bytes)
+    this.counted(sessions)
+  }
+
+  private counted(sessions: ReadonlyArray<readonly [id: number, bytes: number]>): void {
+    const counted = sessions.map(([id, bytes]) => [id, bytes, this.held.get(id)?.lease.ahead ?? 0] as const)
+    this.send({ _tag: "Counted", sessions: counted })
+  }
+
+  /** All of them together: where one is told, others of the same holder are too. */
+  private narrow(id: number): void {
+    if (this.narrowed.size === 0) {
+      queueMicrotask(() => {
+        const sessions = [...this.narrowed].map((id) => [id, 0] as const)
+        this.narrowed.clear()
+        this.counted(sessions)
+      })
+    }
+    this.narrowed.add(id)
+  }
+
   private refuse(id: number, { limit, words }: LimitExceeded): void {
     this.send({ _tag: "Refused", id, limit, words })
   }
 
   /** Tells what holds for a lease; as a change only where it is one. */
   private tell(_tag: "Admitted" | "Changed", id: number, lease: MemoryLease): void {
-    const { counts, down, packets, up } = lease
+    const { ahead, down, packets, up } = lease
     const before = this.held.get(id)
     const lend = (flows: ReadonlyArray<LocalFlow>) => flows.map((flow) => [this.lend(flow), flow.slice] as const)
-    const terms = { up: lend(up), down: lend(down), packets: lend(packets), counts }
-    const told = JSON.stringify(terms)
+    const terms = { up: lend(up), down: lend(down), packets: lend(packets), ...ahead !== undefined && { ahead } }
+    const told = JSON.stringify({ ...terms, ahead: ahead !== undefined })
     this.held.set(id, { lease, flows: [...up, ...down, ...packets], told })
     // After the new ones, so that one that stays keeps its number.
     if (before !== undefined) this.forget(before.flows)

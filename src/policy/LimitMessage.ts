@@ -19,8 +19,8 @@ const terms = {
   up: Schema.Array(Flow),
   down: Schema.Array(Flow),
   packets: Schema.Array(Flow),
-  /** Whether its bytes count for anybody. */
-  counts: Schema.Boolean
+  /** Where its bytes count for somebody, how many it may move before they are counted. */
+  ahead: Schema.optionalKey(Count)
 }
 
 const exceeded = { limit: Schema.Literals(limited), words: Schema.String }
@@ -45,7 +45,7 @@ export const ToKeeper = Schema.TaggedUnion({
   Reidentify: { id: Count, ...identity },
   /** A session has ended, or does not wait for the answer any more. */
   Release: { id: Count },
-  /** Bytes that sessions have moved since the last time. */
+  /** Bytes that sessions have moved since the last time. Answered by `Counted`. */
   Used: { sessions: Schema.Array(Schema.Tuple([Count, Count])) },
   /** So much waits for a flow, of so many. Answered by `Share`. */
   Demand: { flow: Count, amount: Count, waiting: Count },
@@ -73,6 +73,8 @@ export const FromKeeper = Schema.TaggedUnion({
   /** Whether those count who have not said who they are; so far, they are not asked about. */
   Strangers: { count: Schema.Boolean },
   Refused: { id: Count, ...exceeded },
+  /** Bytes of sessions, and how many they may move before they are counted from now on. */
+  Counted: { sessions: Schema.Array(Schema.Tuple([Count, Count, Count])) },
   /** A quota that the session has a part in is used up. */
   Exhausted: { id: Count, ...exceeded },
   Share: { flow: Count, amount: Count },

@@ -1,5 +1,6 @@
 /** One who is in: the lease that `MemoryLimits` gives. */
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import * as ClientNetwork from "./ClientNetwork.ts"
 import type { LocalFlow } from "./Flow.ts"
 import type { LimitAccount, Member } from "./LimitAccount.ts"
@@ -11,10 +12,12 @@ export interface MemoryLease extends Lease {
   readonly up: ReadonlyArray<LocalFlow>
   readonly down: ReadonlyArray<LocalFlow>
   readonly packets: ReadonlyArray<LocalFlow>
-  /** Whether bytes count for anybody. */
-  readonly counts: boolean
+  /** Where bytes count for somebody, how many it may move before it tells. */
+  readonly ahead: number | undefined
   /** Told when other limits hold for it than before, unless that is what `identify` was asked for. */
   changed: (() => void) | undefined
+  /** Told when `ahead` is much less than before. */
+  narrowed: () => void
 }
 
 /** How those are counted who have no address of their own. */
@@ -27,6 +30,7 @@ export class LimitSession implements MemoryLease, Member, Follower {
   down: ReadonlyArray<LocalFlow> = nothing
   packets: ReadonlyArray<LocalFlow> = nothing
   changed: (() => void) | undefined = undefined
+  narrowed: () => void = constVoid
   private accounts: ReadonlyArray<LimitAccount> = nothing
   private readonly owner: LimitAccounts
   private readonly tell: (error: LimitExceeded) => void
@@ -43,8 +47,9 @@ export class LimitSession implements MemoryLease, Member, Follower {
     this.tell = tell
   }
 
-  get counts(): boolean {
-    return this.accounts.some((account) => account.counts)
+  get ahead(): number | undefined {
+    const all = this.accounts.flatMap(({ ahead }) => ahead ?? [])
+    return all.length === 0 ? undefined : Math.min(...all)
   }
 
   readonly used = (bytes: number): void => {

@@ -9,12 +9,10 @@ import type { Receive, Send } from "./LimitKeeper.ts"
 import type { FromKeeper, ToKeeper } from "./LimitMessage.ts"
 import { type Lease, LimitExceeded, type LimitStore, type Who } from "./LimitStore.ts"
 import { RemoteFlow } from "./RemoteFlow.ts"
+import { RemoteQuota, Untold } from "./RemoteQuota.ts"
 
 /** How often it is told how many bytes were moved. */
 const usedInterval = "250 millis"
-
-/** Bytes of which it is told at once: so much more than a quota may be used up here, and what is moved meanwhile. */
-const mostUntold = 262_144
 
 /** How long an answer may take: whoever can't be asked lets nobody in. */
 const answerTimeout = "5 seconds"
@@ -55,35 +53,6 @@ class Flows {
   }
 }
 
-/** Bytes that were moved and not told yet. */
-class Untold {
-  private readonly sessions = new Map<number, number>()
-  private total = 0
-  private readonly send: Send<ToKeeper>
-
-  constructor(send: Send<ToKeeper>) {
-    this.send = send
-  }
-
-  add(id: number, bytes: number): void {
-    this.sessions.set(id, (this.sessions.get(id) ?? 0) + bytes)
-    this.total += bytes
-    if (this.total >= mostUntold) this.tell()
-  }
-
-  has(id: number): boolean {
-    return this.sessions.has(id)
-  }
-
-  tell(): void {
-    if (this.total === 0) return
-    const sessions = [...this.sessions]
-    this.sessions.clear()
-    this.total = 0
-    this.send({ _tag: "Used", sessions })
-  }
-}
-
 /** What the leases of a process share. */
 interface Shared {
   readonly flows: Flows
@@ -102,6 +71,11 @@ const groupsOf = ({ groups = [] }: Who): string => JSON.stringify(groups)
 
 const isSame = (a: Who, b: Who): boolean => a.user === b.user && a.limits === b.limits && groupsOf(a) === groupsOf(b)
 
+interface Flowing {
+  readonly up: ReadonlyArray<Flow>
+  readonly down: ReadonlyArray<Flow>
+}
+
 class RemoteLease implements Lease {
   up: ReadonlyArray<Flow> = []
   down: ReadonlyArray<Flow> = []
@@ -114,6 +88,8 @@ class RemoteLease implements Lease {
   private asked = false
   private identified = false
   private counts = false
+  private terms: Flowing = { up: [], down: [] }
+  private readonly quota: RemoteQuota
   private numbers: ReadonlyArray<number> = []
   /** The answer that is waited for. */
   private answer: Deferred.Deferred<void, LimitExceeded> | undefined = undefined
@@ -123,11 +99,15 @@ class RemoteLease implements Lease {
     this.shared = shared
     this.who = { client }
     this.tell = tell
+    this.quota = new RemoteQuota(id, shared.untold, () => this.pass())
     shared.leases.set(id, this)
   }
 
-  readonly used = (bytes: number): void => {
-    if (this.counts) this.shared.untold.add(this.id, bytes)
+  readonly used = (bytes: number): void => this.quota.used(bytes)
+
+  /** So many bytes have been counted. */
+  counted(bytes: number, ahead: number): void {
+    if (this.counts) this.quota.counted(bytes, ahead)
   }
 
   /** Asks for it; whoever waits for that no longer has to release it. */
@@ -171,26 +151,34 @@ class RemoteLease implements Lease {
   readonly release: Effect.Effect<void> = Effect.sync(() => {
     const { flows, leases, send, untold } = this.shared
     // It may be what ends others, and this one.
-    if (untold.has(this.id)) untold.tell()
+    untold.tell(this.id)
     leases.delete(this.id)
-    this.counts = false
+    this.quota.set(undefined)
     for (const number of this.numbers) flows.drop(number)
     this.numbers = []
     if (this.asked) send({ _tag: "Release", id: this.id })
   })
 
   /** Other flows are to be passed from now on. */
-  follow({ counts, down, packets, up }: Terms): void {
+  follow({ ahead, down, packets, up }: Terms): void {
     const { flows } = this.shared
     const before = this.numbers
-    this.counts = counts
+    this.counts = ahead !== undefined
     // The new ones first, so that a share of one that stays is not given back.
     const hold = (terms: Terms["up"]) => terms.map(([number, slice]) => flows.hold(number, slice))
-    this.up = hold(up)
-    this.down = hold(down)
+    this.terms = { up: hold(up), down: hold(down) }
     this.packets = hold(packets)
+    this.pass()
+    this.quota.set(ahead)
     this.numbers = [...up, ...down, ...packets].map(([number]) => number)
     for (const number of before) flows.drop(number)
+  }
+
+  /** What is to be passed, first of all the quota. */
+  private pass(): void {
+    const { quota, terms: { down, up } } = this
+    this.up = quota.isInTheWay ? [quota, ...up] : up
+    this.down = quota.isInTheWay ? [quota, ...down] : down
   }
 
   answered(answer: Effect.Effect<void, LimitExceeded>): void {
@@ -228,7 +216,7 @@ export const make = Effect.fnUntraced(function*(
   const shared: Shared = { flows: new Flows(send), untold, send, leases }
   let lastId = 0
   let countsStrangers = false
-  yield* Effect.forkScoped(Effect.repeat(Effect.sync(() => untold.tell()), Schedule.spaced(usedInterval)))
+  yield* Effect.forkScoped(Effect.repeat(Effect.sync(untold.tellAll), Schedule.spaced(usedInterval)))
 
   /** Of whom the keeper has to know. */
   const begin = (who: Who, exhausted: (error: LimitExceeded) => void, isStranger: boolean) =>
@@ -250,6 +238,9 @@ export const make = Effect.fnUntraced(function*(
         return leases.get(message.id)?.answered(Effect.fail(new LimitExceeded(message)))
       case "Exhausted":
         return leases.get(message.id)?.exhausted(new LimitExceeded(message))
+      case "Counted":
+        for (const [id, bytes, ahead] of message.sessions) leases.get(id)?.counted(bytes, ahead)
+        return
       case "Strangers":
         countsStrangers = message.count
         return

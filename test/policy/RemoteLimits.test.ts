@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -303,7 +304,44 @@ describe("RemoteLimits", () => {
           used += 10_000
         }
       }
-      assert.isAtMost(used, 1_000_000 + 2 * 262_144 + 30_000)
+      assert.isAtMost(used, 1_000_000 + 3 * 16_384)
+    }))
+
+  it.live("lets nobody move more than is left before it is counted, over a channel that is late", () =>
+    Effect.gen(function*() {
+      const { first, second } = yield* workers({ user: { bytesPerDay: 1_000_000 } }, true)
+      let [used, waits] = [0, 0]
+      const move = Effect.fnUntraced(function*({ store }: typeof first) {
+        const ended = yield* Deferred.make<void>()
+        const lease = yield* store.admit(ann, () => void Deferred.doneUnsafe(ended, Effect.void))
+        const chunk = Effect.gen(function*() {
+          for (const flow of lease.down) {
+            waits++
+            yield* flow.take(10_000)
+          }
+          used += 10_000
+          lease.used(10_000)
+        })
+        yield* Effect.raceFirst(Effect.forever(chunk, { disableYield: true }), Deferred.await(ended))
+      })
+      yield* Effect.all([move(first), move(first), move(second), move(second)], { concurrency: "unbounded" })
+      assert.isAtLeast(used, 1_000_000)
+      assert.isAtMost(used, 1_000_000 + 4 * 26_384)
+      assert.isAbove(waits, 0)
+    }))
+
+  it.effect("lets go on who is not told what is left", () =>
+    Effect.gen(function*() {
+      const { first } = yield* workers({ user: { bytesPerDay: 1_000_000 } })
+      const lease = yield* first.store.admit(ann, ignore)
+      first.mute()
+      lease.used(300_000)
+      const waiting = yield* Effect.forkChild(lease.up[0]?.take(1) ?? Effect.die("open"), { startImmediately: true })
+      yield* TestClock.adjust(4999)
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(waiting)
+      assert.deepStrictEqual(lease.up, [])
     }))
 
   it.effect("leaves all of a bandwidth to the worker that uses it", () =>
