@@ -70,7 +70,7 @@ export const FromKeeper = Schema.TaggedUnion({
   Admitted: { id: Count, ...terms },
   /** Something else holds for it from now on. */
   Changed: { id: Count, ...terms },
-  /** Whether those count who have not said who they are; so far, they are not asked about. */
+  /** Whether those count who have not said who they are; else nobody has to ask about them before they have. */
   Strangers: { count: Schema.Boolean },
   Refused: { id: Count, ...exceeded },
   /** Bytes of sessions, and how many they may move before they are counted from now on. */

@@ -215,7 +215,8 @@ export const make = Effect.fnUntraced(function*(
   const leases = new Map<number, RemoteLease>()
   const shared: Shared = { flows: new Flows(send), untold, send, leases }
   let lastId = 0
-  let countsStrangers = false
+  // Those who come before that is known are asked about.
+  let countsStrangers = true
   yield* Effect.forkScoped(Effect.repeat(Effect.sync(untold.tellAll), Schedule.spaced(usedInterval)))
 
   /** Of whom the keeper has to know. */
