@@ -39,7 +39,12 @@ const memory = Effect.fnUntraced(function*({ bans, limits }: Config) {
   return {
     limits: counted,
     bans: banned.bans,
-    replace: (next: Config) => Effect.andThen(counted.replace(next.limits), banned.replace(next.bans ?? {}))
+    replace: (next: Config) =>
+      Effect.andThen(
+        // Before the limits, so that a quota finds what was used of it.
+        Effect.andThen(counted.keepIn(next.limits.stateFile), counted.replace(next.limits)),
+        banned.replace(next.bans ?? {})
+      )
   }
 })
 

@@ -61,9 +61,12 @@ export const make = (kept: BanList["Service"]): BanKeeper => {
       Effect.sync(() => channels.add(send)),
       () => Effect.sync(() => channels.delete(send))
     )
-    for (const ban of yield* bans.list) send({ _tag: "Banned", ban })
+    const tell = Effect.map(bans.list, (all) => all.forEach((ban) => send({ _tag: "Banned", ban })))
+    yield* tell
     const run = Effect.runForkWith(yield* Effect.context<never>())
     return (message) => {
+      // What was said before was heard by nobody.
+      if (message._tag === "Hello") return void run(tell)
       const client = message._tag === "Judge" || message._tag === "LoggedIn" ? addressOf(message.client) : undefined
       if (client === undefined) return
       if (message._tag === "LoggedIn") return void run(bans.loggedIn(client))

@@ -15,6 +15,9 @@ export interface Flow {
   readonly tryTake: (amount: number) => boolean
 }
 
+/** Milliseconds, longer than a round of turns. */
+const believed = 500
+
 /** Bytes of a turn, where the rate allows for as much in 50 ms. */
 const largestSlice = 64 * 1024
 
@@ -37,6 +40,8 @@ export class LocalFlow implements Flow {
   private waiting = 0
   /** What was taken past those who wait. */
   private passed = 0
+  /** How many wait with each of those who ask for others, and how long that is believed, in milliseconds of the clock. */
+  private readonly askers = new Map<unknown, { readonly count: number; readonly until: number }>()
 
   constructor(rate: Rate, burst: number, clock: Clock.Clock) {
     this.clock = clock
@@ -47,9 +52,19 @@ export class LocalFlow implements Flow {
     return sliceOf(this.bucket.burst)
   }
 
-  /** The most that a share for others may be. */
-  get share(): number {
-    return Math.max(1, Math.floor(this.bucket.burst / 2))
+  /**
+   * The most that may be lent at once to somebody who asks for `count` others: all who ask get as much together as can be
+   * had in one turn, each by how many wait there.
+   */
+  shareOf(asker: unknown, count: number): number {
+    const now = this.now()
+    this.askers.set(asker, { count, until: now + believed })
+    let all = 0
+    for (const [other, { count, until }] of this.askers) {
+      if (until < now) this.askers.delete(other)
+      else all += count
+    }
+    return Math.max(1, Math.floor(this.bucket.burst / 2 * count / all))
   }
 
   take(amount: number): Effect.Effect<void> {

@@ -65,6 +65,12 @@ export const isLimited = (limits: Limits | undefined): limits is Limits =>
 export const limitsAnybody = ({ classes, client, global, groups, user }: LimitSet): boolean =>
   [global, user, client, ...groups?.values() ?? [], ...classes?.values() ?? []].some(isLimited)
 
+/** Whether a set limits how many come, of all or from one address: such clients count before they say who they are. */
+export const limitsStrangers = ({ client, global }: LimitSet): boolean =>
+  [global, client].some((limits) =>
+    limits?.connections !== undefined || limits?.devices !== undefined || limits?.newConnections !== undefined
+  )
+
 const holderWords = ({ kind, name }: Holder): readonly [subject: string, has: string, makes: string] =>
   kind === "global" ? ["all clients together", "have", "make"] : [`${kind} ${name}`, "has", "makes"]
 

@@ -9,22 +9,26 @@ import type { Usage, UsageBook } from "./Usage.ts"
 /** A session that has a part in it. */
 export interface Member {
   readonly exhausted: (error: LimitExceeded) => void
+  /** Much less is left of a quota than it knows of: it may move `ahead` from now on. */
+  readonly narrowed: () => void
 }
 
 type FlowName = "up" | "down" | "packets"
 
 const flowNames = ["up", "down", "packets"] as const
 
-/** All that came may come at once. */
-const wholeRate = (rate: Rate): readonly [Rate, number] => [rate, rate.count]
+type FlowRate = readonly [rate: Rate, burst: number]
 
-const ratesOf = ({ down, udpPackets, up }: Limits) => ({
+/** All that came may come at once. */
+const wholeRate = (rate: Rate): FlowRate => [rate, rate.count]
+
+const ratesOf = ({ down, udpPackets, up }: Limits): Readonly<Record<FlowName, FlowRate | undefined>> => ({
   up: up === undefined ? undefined : bandwidth(up),
   down: down === undefined ? undefined : bandwidth(down),
   packets: udpPackets === undefined ? undefined : wholeRate(udpPackets)
 })
 
-/** What a flow goes on at once nothing limits it any more: those who have it may keep it. */
+/** What a flow goes on at that is no longer a limit: nobody has to wait there any more. */
 const unbounded = bandwidth(1e12)
 
 export class LimitAccount {
@@ -38,6 +42,8 @@ export class LimitAccount {
   private readonly flows: Partial<Record<FlowName, LocalFlow>> = {}
   private fresh: TokenBucket | undefined = undefined
   private usage: Usage | undefined = undefined
+  /** The most that somebody who is in has been told of `ahead`. */
+  private widest = 0
 
   constructor(holder: Holder, limits: Limits, clock: Clock.Clock, book: UsageBook) {
     this.holder = holder
@@ -51,10 +57,10 @@ export class LimitAccount {
     this.limits = limits
     const rates = ratesOf(limits)
     for (const name of flowNames) {
-      const flow = this.flows[name]
-      const [rate, burst] = rates[name] ?? unbounded
-      if (flow !== undefined) flow.change(rate, burst)
-      else if (rates[name] !== undefined) this.flows[name] = new LocalFlow(rate, burst, this.clock)
+      const [flow, rate] = [this.flows[name], rates[name]]
+      if (flow !== undefined) flow.change(...(rate ?? unbounded))
+      if (rate === undefined) delete this.flows[name]
+      else if (flow === undefined) this.flows[name] = new LocalFlow(...rate, this.clock)
     }
     const { newConnections } = limits
     if (newConnections === undefined) this.fresh = undefined
@@ -74,12 +80,31 @@ export class LimitAccount {
     return this.devices.size
   }
 
-  get counts(): boolean {
-    return this.usage !== undefined
+  /**
+   * Where bytes count, how many of them one of those who are in may move before it tells, so that together they stay within
+   * what is left.
+   */
+  get ahead(): number | undefined {
+    const { connections, limits: { bytesPerDay = Infinity, bytesPerMonth = Infinity }, usage } = this
+    if (usage === undefined) return undefined
+    usage.turn(this.now())
+    const left = Math.min(bytesPerDay - usage.day, bytesPerMonth - usage.month)
+    const ahead = Math.max(0, Math.floor(left / 4 / Math.max(1, connections)))
+    this.widest = Math.max(this.widest, ahead)
+    return ahead
   }
 
-  /** What is in the way of one more; nothing is taken. */
-  problem(client: string): LimitExceeded | undefined {
+  /** Whoever was told of more than twice as much is told. */
+  private narrow(): void {
+    const { widest } = this
+    this.widest = 0
+    const { ahead } = this
+    if (ahead === undefined || ahead >= widest / 2) this.widest = widest
+    else for (const member of this.members) member.narrowed()
+  }
+
+  /** What is in the way of one more; nothing is taken. Quotas count when they are asked for. */
+  problem(client: string, quotas: boolean): LimitExceeded | undefined {
     const { connections, devices, newConnections } = this.limits
     if (connections !== undefined && this.connections >= connections) {
       return this.exceeded("connections", fullWords(this.holder, this.connections, connections, "connections"))
@@ -87,18 +112,20 @@ export class LimitAccount {
     if (devices !== undefined && this.devices.size >= devices && !this.devices.has(client)) {
       return this.exceeded("devices", fullWords(this.holder, this.devices.size, devices, "devices"))
     }
-    const usedUp = this.usedUp()
+    const usedUp = quotas ? this.usedUp() : undefined
     if (usedUp !== undefined) return usedUp
     return newConnections !== undefined && this.fresh !== undefined && this.fresh.wait(1, this.now()) > 0
       ? this.exceeded("newConnections", tooFastWords(this.holder, newConnections))
       : undefined
   }
 
-  enter(client: string, member: Member): void {
+  /** `isNew`: it has just come. Others were here before the limits were. */
+  enter(client: string, member: Member, isNew: boolean): void {
     this.connections++
     this.devices.set(client, (this.devices.get(client) ?? 0) + 1)
     this.members.add(member)
-    this.fresh?.take(1, this.now())
+    if (isNew) this.fresh?.take(1, this.now())
+    this.narrow()
   }
 
   leave(client: string, member: Member): void {
@@ -114,6 +141,12 @@ export class LimitAccount {
     if (this.usage === undefined) return
     this.usage.add(bytes, this.now())
     this.book.changed = true
+    this.narrow()
+    this.endUsedUp()
+  }
+
+  /** Who is in has to go when a quota is used up. */
+  endUsedUp(): void {
     const error = this.usedUp()
     if (error === undefined) return
     for (const member of this.members) member.exhausted(error)
@@ -125,7 +158,8 @@ export class LimitAccount {
       flowNames.every((name) => this.flows[name]?.isFull() !== false)
   }
 
-  private usedUp(): LimitExceeded | undefined {
+  /** The quota that is used up. */
+  usedUp(): LimitExceeded | undefined {
     const { limits: { bytesPerDay, bytesPerMonth }, usage } = this
     if (usage === undefined) return undefined
     usage.turn(this.now())

@@ -10,8 +10,9 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { LocalFlow } from "./Flow.ts"
 import type { FromKeeper, ToKeeper } from "./LimitMessage.ts"
+import type { MemoryLease } from "./LimitSession.ts"
 import type { LimitExceeded, Who } from "./LimitStore.ts"
-import type { MemoryLease, MemoryLimits } from "./MemoryLimits.ts"
+import type { MemoryLimits } from "./MemoryLimits.ts"
 
 /** Says something to the other side. */
 export type Send<A> = (message: A) => void
@@ -27,11 +28,18 @@ interface Lent {
   leases: number
 }
 
-/** A lease of the channel, with the flows that it was told of: others may hold for its holders since. */
+/** A lease of the channel, and what the other side was told of it. */
 interface Held {
   readonly lease: MemoryLease
   readonly flows: ReadonlyArray<LocalFlow>
+  readonly told: string
 }
+
+type Ask = Extract<ToKeeper, { readonly _tag: "Ask" }>
+
+type Identify = Extract<ToKeeper, { readonly _tag: "Identify" | "Reidentify" }>
+
+const whoOf = ({ groups, limits, user }: Identify): Who => ({ client: undefined, groups, limits, user })
 
 export const addressOf = (client: string | undefined): NetAddress.IpAddress | undefined =>
   client === undefined ? undefined : Result.getOrUndefined(NetAddress.ipFromString(client))
@@ -43,7 +51,9 @@ class Channel {
   private readonly held = new Map<number, Held>()
   private readonly byFlow = new Map<LocalFlow, Lent>()
   private readonly byNumber = new Map<number, Lent>()
+  private readonly narrowed = new Set<number>()
   private lastNumber = 0
+  private countsStrangers = false
 
   constructor(
     limits: MemoryLimits["Service"],
@@ -57,20 +67,29 @@ class Channel {
 
   readonly receive: Receive<ToKeeper> = (message) => {
     switch (message._tag) {
+      case "Hello":
+        return this.send({ _tag: "Strangers", count: this.countsStrangers })
       case "Ask":
         return this.ask(message)
-      case "Change":
-        return this.change(message.id, message.limits)
+      case "Identify":
+        return this.identify(message)
+      case "Reidentify":
+        return this.held.get(message.id)?.lease.reidentify(whoOf(message))
       case "Release":
         return this.release(message.id)
       case "Used":
-        for (const [id, bytes] of message.sessions) this.held.get(id)?.lease.used(bytes)
-        return
+        return this.used(message.sessions)
       case "Demand":
-        return this.demand(message.flow, message.amount)
+        return this.demand(message.flow, message.amount, Math.max(1, message.waiting))
       case "Return":
         return this.byNumber.get(message.flow)?.flow.giveBack(message.amount)
     }
+  }
+
+  /** Other limits hold. */
+  readonly strangersCount = (count: boolean): void => {
+    this.countsStrangers = count
+    this.send({ _tag: "Strangers", count })
   }
 
   /** All that it has goes back. */
@@ -78,38 +97,71 @@ class Channel {
     for (const id of this.held.keys()) this.release(id)
   })
 
-  private ask({ client, id, groups, limits, user }: Extract<ToKeeper, { readonly _tag: "Ask" }>): void {
-    const who: Who = { client: addressOf(client), groups, limits, user }
+  private ask({ client: text, groups, id, isStranger, limits, user }: Ask): void {
+    const client = addressOf(text)
     const exhausted = ({ limit, words }: LimitExceeded) => this.send({ _tag: "Exhausted", id, limit, words })
     // The store is in memory: it answers at once, so that a release can't overtake the lease.
-    const exit = Effect.runSyncExit(Effect.result(this.limits.admit(who, exhausted)))
+    const exit = Effect.runSyncExit(Effect.result(
+      isStranger === true
+        ? this.limits.meet(client, exhausted)
+        : this.limits.admit({ client, groups, limits, user }, exhausted)
+    ))
     if (Exit.isFailure(exit)) {
       return this.send({ _tag: "Refused", id, limit: "unknown", words: "limit: internal error" })
     }
     if (Result.isFailure(exit.value)) return this.refuse(id, exit.value.failure)
-    this.admitted(id, exit.value.success)
+    const lease = exit.value.success
+    lease.changed = () => this.tell("Changed", id, lease)
+    lease.narrowed = () => this.narrow(id)
+    this.tell("Admitted", id, lease)
   }
 
-  private change(id: number, limits: string): void {
-    const held = this.held.get(id)
-    if (held === undefined) return
-    const result = Effect.runSync(Effect.result(held.lease.changeClass(limits)))
+  private identify(message: Identify): void {
+    const { id } = message
+    const lease = this.held.get(id)?.lease
+    if (lease === undefined) return
+    const result = Effect.runSync(Effect.result(lease.identify(whoOf(message))))
     if (Result.isFailure(result)) this.refuse(id, result.failure)
-    else {
-      this.admitted(id, held.lease)
-      this.forget(held.flows)
+    else this.tell("Admitted", id, lease)
+  }
+
+  private used(sessions: ReadonlyArray<readonly [id: number, bytes: number]>): void {
+    for (const [id, bytes] of sessions) this.held.get(id)?.lease.used(bytes)
+    this.counted(sessions)
+  }
+
+  private counted(sessions: ReadonlyArray<readonly [id: number, bytes: number]>): void {
+    const counted = sessions.map(([id, bytes]) => [id, bytes, this.held.get(id)?.lease.ahead ?? 0] as const)
+    this.send({ _tag: "Counted", sessions: counted })
+  }
+
+  /** All of them together: where one is told, others of the same holder are too. */
+  private narrow(id: number): void {
+    if (this.narrowed.size === 0) {
+      queueMicrotask(() => {
+        const sessions = [...this.narrowed].map((id) => [id, 0] as const)
+        this.narrowed.clear()
+        this.counted(sessions)
+      })
     }
+    this.narrowed.add(id)
   }
 
   private refuse(id: number, { limit, words }: LimitExceeded): void {
     this.send({ _tag: "Refused", id, limit, words })
   }
 
-  private admitted(id: number, lease: MemoryLease): void {
-    const { counts, down, packets, up } = lease
-    this.held.set(id, { lease, flows: [...up, ...down, ...packets] })
+  /** Tells what holds for a lease; as a change only where it is one. */
+  private tell(_tag: "Admitted" | "Changed", id: number, lease: MemoryLease): void {
+    const { ahead, down, packets, up } = lease
+    const before = this.held.get(id)
     const lend = (flows: ReadonlyArray<LocalFlow>) => flows.map((flow) => [this.lend(flow), flow.slice] as const)
-    this.send({ _tag: "Admitted", id, up: lend(up), down: lend(down), packets: lend(packets), counts })
+    const terms = { up: lend(up), down: lend(down), packets: lend(packets), ...ahead !== undefined && { ahead } }
+    const told = JSON.stringify({ ...terms, ahead: ahead !== undefined })
+    this.held.set(id, { lease, flows: [...up, ...down, ...packets], told })
+    // After the new ones, so that one that stays keeps its number.
+    if (before !== undefined) this.forget(before.flows)
+    if (_tag === "Admitted" || told !== before?.told) this.send({ _tag, id, ...terms })
   }
 
   private release(id: number): void {
@@ -143,11 +195,14 @@ class Channel {
   }
 
   /** Waits for its turn among all channels, as a connection does among those of one. */
-  private demand(number: number, amount: number): void {
+  private demand(number: number, amount: number, waiting: number): void {
     const flow = this.byNumber.get(number)?.flow
     if (flow === undefined) return
-    const share = Math.min(amount, flow.share)
-    this.run(Effect.map(flow.take(share), () => this.send({ _tag: "Share", flow: number, amount: share })))
+    const share = Math.min(amount, flow.shareOf(this, waiting))
+    this.run(Effect.map(flow.take(share), () => {
+      if (this.byNumber.has(number)) this.send({ _tag: "Share", flow: number, amount: share })
+      else flow.giveBack(share)
+    }))
   }
 }
 
@@ -158,5 +213,6 @@ export const connect = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Receive<ToKeeper>, never, Scope.Scope> {
   const channel = new Channel(limits, send, yield* FiberSet.makeRuntime<never>())
   yield* Effect.addFinalizer(() => channel.end)
+  yield* limits.watch(channel.strangersCount)
   return channel.receive
 })

@@ -33,7 +33,7 @@ export class LimitExceeded extends Data.TaggedError("LimitExceeded")<{
   }
 }
 
-/** What a session holds for as long as it runs. */
+/** What a session holds for as long as it runs. What it has to pass changes with the limits: look each time. */
 export interface Lease {
   /** What the bytes to the target have to pass, one after the other. */
   readonly up: ReadonlyArray<Flow>
@@ -43,19 +43,22 @@ export interface Lease {
   readonly packets: ReadonlyArray<Flow>
   /** Told of all bytes that are moved; does nothing where nobody counts them. */
   readonly used: (bytes: number) => void
-  /** Goes on under another class of limits, unless that has no room. */
-  readonly changeClass: (limits: string) => Effect.Effect<void, LimitExceeded>
+  /** Goes on as who it has turned out to be, or under another class, unless a limit is in the way: then as before. */
+  readonly identify: (who: Who) => Effect.Effect<void, LimitExceeded>
+  /** Goes on as somebody of whom other things hold now, whatever the limits: who is in, stays. */
+  readonly reidentify: (who: Who) => void
   /** Gives it all back. Idempotent. */
   readonly release: Effect.Effect<void>
 }
 
-/** Of a session that nothing is held against. */
+/** Of a session that nothing is held against, nor ever will be. */
 export const unlimited: Lease = {
   up: [],
   down: [],
   packets: [],
   used: () => {},
-  changeClass: () => Effect.void,
+  identify: () => Effect.void,
+  reidentify: () => {},
   release: Effect.void
 }
 
@@ -65,9 +68,18 @@ export class LimitStore extends Context.Service<LimitStore, {
    * when a quota is used up that the session has a part in: then it has to end. Who is let in has to release the lease.
    */
   readonly admit: (who: Who, exhausted: (error: LimitExceeded) => void) => Effect.Effect<Lease, LimitExceeded>
+  /**
+   * The same for a client that has not said yet who it is. It counts for its address, and among all; whether a quota is used
+   * up is left to `identify`, when it can be told.
+   */
+  readonly meet: (
+    client: Who["client"],
+    exhausted: (error: LimitExceeded) => void
+  ) => Effect.Effect<Lease, LimitExceeded>
 }>()("sluice/policy/LimitStore") {
   /** Without any limit. */
   static readonly layerUnlimited: Layer.Layer<LimitStore> = Layer.succeed(this, {
-    admit: () => Effect.succeed(unlimited)
+    admit: () => Effect.succeed(unlimited),
+    meet: () => Effect.succeed(unlimited)
   })
 }

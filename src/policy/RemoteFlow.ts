@@ -4,15 +4,20 @@ import * as Semaphore from "effect/Semaphore"
 import type { Flow } from "./Flow.ts"
 
 export class RemoteFlow implements Flow {
-  readonly slice: number
+  slice: number
   /** How many leases have it. */
   leases = 0
-  private readonly ask: (amount: number) => void
+  private readonly ask: (amount: number, waiting: number) => void
   private readonly turns = Semaphore.makeUnsafe(1)
   /** What is left of the shares. */
   private left = 0
   /** How much waits. */
   private waiting = 0
+  /** How many wait, and how many did since the last demand: who has just had its turn is one of them. */
+  private waiters = 0
+  private mostWaiters = 0
+  /** Nobody has it any more, or nothing limits it. */
+  private over = false
   /** Whether a share is on its way. */
   private asked = false
   /** How much the last share was: who has used it up so soon asks for more. */
@@ -21,7 +26,7 @@ export class RemoteFlow implements Flow {
   /** What was taken past those who wait. */
   private passed = 0
 
-  constructor(slice: number, ask: (amount: number) => void) {
+  constructor(slice: number, ask: (amount: number, waiting: number) => void) {
     this.slice = slice
     this.ask = ask
   }
@@ -32,11 +37,14 @@ export class RemoteFlow implements Flow {
         this.left -= amount
         return Effect.void
       }
+      if (this.over) return Effect.void
       this.waiting += amount
+      this.mostWaiters = Math.max(this.mostWaiters, ++this.waiters)
       return Effect.ensuring(
         this.turns.withPermit(this.takeInTurn(amount)),
         Effect.sync(() => {
           this.waiting -= amount
+          this.waiters--
           this.passed = 0
         })
       )
@@ -51,7 +59,7 @@ export class RemoteFlow implements Flow {
       if (this.waiting > 0) this.passed += amount
     }
     // Datagrams can't wait for the next share: it is asked for before this one is used up.
-    if (this.left <= this.lastShare / 2) this.demand(amount)
+    if (!enough || this.left <= this.lastShare / 2) this.demand(amount)
     return enough
   }
 
@@ -60,28 +68,35 @@ export class RemoteFlow implements Flow {
     this.asked = false
     this.lastShare = amount
     this.left += amount
-    const wake = this.wake
-    this.wake = undefined
-    wake?.()
+    this.wakeUp()
   }
 
-  /** Nobody has it any more: what is to be given back. */
+  /** Nobody has it any more: what is to be given back. No share will come, so whoever still waits goes on. */
   end(): number {
     const { left } = this
     this.left = 0
+    this.over = true
+    this.wakeUp()
     return left
+  }
+
+  private wakeUp(): void {
+    const wake = this.wake
+    this.wake = undefined
+    wake?.()
   }
 
   private demand(least: number): void {
     if (this.asked) return
     this.asked = true
     // Twice the last one, as long as that helps; who lends it knows what is too much.
-    this.ask(Math.max(1, least, this.waiting, 2 * this.lastShare))
+    this.ask(Math.max(1, least, this.waiting, 2 * this.lastShare), Math.max(1, this.mostWaiters))
+    this.mostWaiters = this.waiters
   }
 
   private readonly nextShare: Effect.Effect<void> = Effect.callback((resume) => {
     // It may have come within the asking.
-    if (!this.asked) return resume(Effect.void)
+    if (!this.asked || this.over) return resume(Effect.void)
     this.wake = () => resume(Effect.void)
     return Effect.sync(() => {
       this.wake = undefined
@@ -93,7 +108,7 @@ export class RemoteFlow implements Flow {
     return Effect.suspend(() => {
       const part = Math.min(amount, this.left)
       this.left -= part
-      if (part === amount) return Effect.void
+      if (part === amount || this.over) return Effect.void
       this.demand(amount - part)
       return Effect.andThen(this.nextShare, this.takeInTurn(amount - part))
     })

@@ -83,16 +83,15 @@ export class UsageBook {
     return usage
   }
 
-  /** Takes in what was written down before. */
+  /** Takes in what was written down before. Where something is known already, the larger counts: it may be the same. */
   restore(all: Iterable<Used>): void {
     for (const used of all) {
       const usage = this.of(used.holder)
       const before = new Usage(used)
       before.turn(this.now())
-      usage.day += before.day
-      usage.month += before.month
+      usage.day = Math.max(usage.day, before.day)
+      usage.month = Math.max(usage.month, before.month)
     }
-    this.changed = false
   }
 
   /** Those who have used something this month. */

@@ -95,6 +95,8 @@ export const keep = Effect.fnUntraced(function*(
   book: UsageBook
 ): Effect.fn.Return<void, never, Scope.Scope> {
   book.restore(yield* read(path))
+  // What can't be written is noticed now.
+  book.changed = true
   let failing = false
   const save = Effect.suspend(() => {
     if (!book.changed) return Effect.void

@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import type { UpstreamPools } from "../client/UpstreamPools.ts"
 import type { Upstreams } from "../client/Upstreams.ts"
 import type { AccessDenied, AccessPolicy, AccessRequest, Verdict } from "../policy/AccessPolicy.ts"
+import { unlimited } from "../policy/LimitStore.ts"
 import * as Address from "../protocol/Address.ts"
 import * as Reply from "../protocol/Reply.ts"
 import type { Dialer } from "../transport/Dialer.ts"
@@ -137,7 +138,7 @@ export const dial = Effect.fnUntraced(function*(services: Services, session: Ses
   session.granted = undefined
   const request = session.request(destination)
   const { addresses, upstreams, verdict } = yield* plan(services, request)
-  if (verdict.limits !== undefined) yield* session.lease.changeClass(verdict.limits)
+  if (session.lease !== unlimited) yield* session.lease.identify(session.who(verdict.limits))
   const from = verdict.egress === undefined ? request : { ...request, egress: verdict.egress }
   const { address, connection } = upstreams === undefined
     ? yield* services.dialer.dial(addresses, destination.port, from)

@@ -8,7 +8,7 @@ import type * as Scope from "effect/Scope"
 import type { UpstreamPools } from "../client/UpstreamPools.ts"
 import type { AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
-import type { LimitExceeded, LimitStore, Who } from "../policy/LimitStore.ts"
+import type { LimitExceeded, LimitStore } from "../policy/LimitStore.ts"
 import * as Address from "../protocol/Address.ts"
 import * as Reply from "../protocol/Reply.ts"
 import type { Connection, ConnectionError } from "../transport/Connection.ts"
@@ -55,10 +55,11 @@ export const make = (services: Services) => {
     }
     const reader = new MessageReader(session.client)
     yield* services.introduction(session, reader) ?? Effect.void
+    if (services.limits !== undefined) yield* meet(services.limits, session)
     const dialect = session.dialect = yield* services.sniff(reader)
     const asked = yield* dialect.request(session, reader, authenticatorOf(session) ?? services.authenticator)
     session.command = asked.command
-    if (services.limits !== undefined) yield* admit(services.limits, session)
+    if (services.limits !== undefined) yield* session.lease.identify(session.who())
     const wish = asked.command === "forward" ? yield* asked.serve(services) : asked
     if (wish === undefined) return
     const { address, command } = wish
@@ -88,28 +89,20 @@ export const make = (services: Services) => {
     )
 }
 
-/** Lets it in under the limits that hold for it, for as long as the scope is open. */
-const admit = (
+/** Counts it from now on, for as long as the scope is open, whether or not it ever says who it is. */
+const meet = (
   limits: LimitStore["Service"],
   session: SessionState
-): Effect.Effect<void, LimitExceeded, Scope.Scope> => {
-  const { identity, remote } = session
-  const who: Who = {
-    user: identity?.name,
-    groups: identity?.groups,
-    limits: identity?.limits,
-    client: session.client.label === undefined ? remote?.address : undefined
-  }
-  return Effect.map(
+): Effect.Effect<void, LimitExceeded, Scope.Scope> =>
+  Effect.map(
     Effect.acquireRelease(
       // What is cut off must not look whole.
-      limits.admit(who, (error) => session.cut(error.message)),
+      limits.meet(session.who().client, (error) => session.cut(error.message)),
       (lease) => lease.release,
       { interruptible: true }
     ),
     (lease) => void (session.lease = lease)
   )
-}
 
 /** A client that has shown by a certificate who it is has no login left to do; its name stands if it insists on one. */
 const authenticatorOf = (session: SessionState): Authenticator["Service"] | undefined => {
@@ -162,6 +155,11 @@ const fail = (session: SessionState, cause: Cause.Cause<Failure>): Effect.Effect
     case "UnknownProtocol":
       session.looksLike = error.looks
       return reject(session, silence)
+    case "LimitExceeded":
+      if (session.dialect !== undefined) return reject(session, session.dialect.rejection(error))
+      // Before it has said anything there is nothing that it would understand, and of a flood nothing is to be kept.
+      session.unheard = true
+      return Effect.void
     default:
       return reject(session, session.dialect?.rejection(error) ?? silence)
   }
@@ -197,7 +195,7 @@ const end = (session: SessionState, log: ConnectionLog["Service"], exit: Exit.Ex
   session.leave()
   let reason = session.reason ?? (Exit.isSuccess(exit) ? "done" : "interrupted")
   // One that does not get as far as TLS is logged as sparingly as others that are not for us.
-  if (session.client.insecure === true) {
+  if (session.client.insecure === true && !session.unheard) {
     session.looksLike = "no TLS"
     reason = `no TLS: ${reason}`
   }

@@ -5,7 +5,7 @@ import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import type { AccessRequest, Verdict } from "../policy/AccessPolicy.ts"
 import type { Identity } from "../policy/Authenticator.ts"
-import { type Lease, unlimited } from "../policy/LimitStore.ts"
+import { type Lease, unlimited, type Who } from "../policy/LimitStore.ts"
 import type { Connection, Watcher } from "../transport/Connection.ts"
 import type { ConnectionRecord } from "./ConnectionLog.ts"
 import type { DatagramCounter } from "./DatagramCounts.ts"
@@ -40,9 +40,15 @@ export interface Door {
   readonly isDraining: () => boolean
 }
 
+/** Whether it has come by what has a name and no address, and nobody in between says where from. */
+const hasName = (
+  client: Connection,
+  address: NetAddress.InetAddress | undefined
+): client is Connection & { readonly label: string } => client.label !== undefined && address === client.remote
+
 /** Where a client is, for the log. What somebody in between says of it counts for more than the socket that it came by. */
-const clientOf = ({ label, remote }: Connection, address: NetAddress.InetAddress): string =>
-  label !== undefined && address === remote ? label : NetAddress.formatInet(address)
+const clientOf = (client: Connection, address: NetAddress.InetAddress): string =>
+  hasName(client, address) ? client.label : NetAddress.formatInet(address)
 
 /** The destination of what has none yet. */
 const nowhere = Host.hostPortUnsafe(NetAddress.ipv4Unspecified, 0)
@@ -88,6 +94,8 @@ export class SessionState implements Deadline, Observer, Watcher {
   reply: number | undefined = undefined
   /** Why it ended: the first reason is the true one. */
   reason: string | undefined = undefined
+  /** Whether it was turned away before it could say anything. */
+  unheard = false
   bytesUp = 0
   bytesDown = 0
   /** Of a UDP association. */
@@ -117,6 +125,17 @@ export class SessionState implements Deadline, Observer, Watcher {
   admit(identity: Identity): void {
     this.user = identity.name
     this.identity = identity
+  }
+
+  /** As limits see it, under a class of them. */
+  who(limits = this.identity?.limits): Who {
+    const { client, identity, remote } = this
+    return {
+      user: identity?.name,
+      groups: identity?.groups,
+      limits,
+      client: hasName(client, remote) ? undefined : remote?.address
+    }
   }
 
   /** For a command that has no destination yet, as the policy sees it. */

@@ -25,6 +25,11 @@ export interface Judges {
   readonly policy: AccessPolicy["Service"]
 }
 
+/** Whoever is not in yet will be asked who it is. */
+const reidentify = (session: SessionState, limits?: string): void => {
+  if (session.phase !== "handshake") session.lease.reidentify(session.who(limits))
+}
+
 /** Why a session may not go on; `undefined` when it may. A service that breaks ends nobody. */
 const rejudge = Effect.fnUntraced(
   function*({ authenticator, policy }: Judges, session: SessionState) {
@@ -41,12 +46,17 @@ const rejudge = Effect.fnUntraced(
       const allowed = yield* Effect.result(policy.authorizeCommand?.(session.commandRequest) ?? Effect.void)
       if (Result.isFailure(allowed)) return allowed.failure.message
     }
-    if (granted === undefined) return undefined
+    if (granted === undefined) return void reidentify(session)
     const request = session.request(granted.destination)
     const { address } = granted
     return yield* policy.authorize(request).pipe(
-      Effect.andThen(() => address === undefined ? Effect.void : policy.authorizeAddress(request, address)),
-      Effect.match({ onSuccess: () => undefined, onFailure: (denied) => denied.message })
+      Effect.flatMap((asSent) =>
+        address === undefined ? Effect.succeed(asSent) : policy.authorizeAddress(request, address)
+      ),
+      Effect.match({
+        onSuccess: ({ limits }) => void reidentify(session, limits),
+        onFailure: (denied) => denied.message
+      })
     )
   },
   (effect) =>

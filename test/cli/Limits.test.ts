@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as PasswordHash from "../../src/policy/PasswordHash.ts"
@@ -21,7 +21,13 @@ const setup = Effect.fnUntraced(function*(text: string, args: ReadonlyArray<stri
   const path = join(folder, "sluice.yaml")
   writeFileSync(path, `listen: 127.0.0.1:0\n${text}`)
   const serve = Cli.serve({ args: ["--config", path, ...args], inherits: 1 })
-  return { folder, path, serve }
+  /** Writes another text, by renaming as editors do. */
+  const change = (text: string) =>
+    Effect.sync(() => {
+      writeFileSync(`${path}.new`, `listen: 127.0.0.1:0\n${text}`)
+      renameSync(`${path}.new`, path)
+    })
+  return { change, folder, path, serve }
 })
 
 const users = Effect.map(
@@ -38,6 +44,17 @@ const echoes = (client: RawClient): Effect.Effect<boolean> =>
 
 const refusal = (port: number, to: number, login?: Uint8Array) =>
   Effect.scoped(Effect.map(Effect.flip(connectThrough(port, to, login)), ({ code }) => code))
+
+/** Limits whose counters are kept in a file. */
+const keptIn = (file: string) => `limits: { client: { bytesPerDay: 1kB }, stateFile: ${file} }\n`
+
+/** Whether it is closed before it has said anything. */
+const turnedAway = (port: number): Effect.Effect<boolean> =>
+  Effect.scoped(Effect.gen(function*() {
+    const client = yield* connect(port)
+    const ended = yield* Effect.timeoutOption(Effect.exit(client.readToEnd), "300 millis")
+    return ended._tag === "Some"
+  })).pipe(Effect.match({ onFailure: () => true, onSuccess: (ended) => ended }))
 
 describe("limits:", () => {
   it.live("of connections are each user's own, and what is left is given back", () =>
@@ -63,7 +80,9 @@ describe("limits:", () => {
   it.live("are told to HTTP clients as 429", () =>
     Effect.gen(function*() {
       const origin = yield* echo()
-      const { serve } = yield* setup("limits: { client: { connections: 1 } }\n")
+      const { serve } = yield* setup(
+        "rules: [{ action: allow, limits: tight }]\nlimits: { classes: { tight: { connections: 1 } } }\n"
+      )
       const proxy = yield* serve
       yield* connectThrough(proxy.port, origin.port)
       const client = yield* connect(proxy.port)
@@ -136,7 +155,11 @@ describe("limits:", () => {
       const { serve } = yield* setup("workers: 2\nlimits: { client: { connections: 4 } }\n")
       const proxy = yield* serve
       for (let count = 0; count < 4; count++) yield* connectThrough(proxy.port, origin.port)
-      for (let count = 0; count < 4; count++) assert.strictEqual(yield* refusal(proxy.port, origin.port), "REP 2")
+      for (let count = 0; count < 4; count++) assert.isTrue(yield* turnedAway(proxy.port))
+      assert.match(
+        yield* proxy.takeLine(/connection ended/),
+        /client=127\.0\.0\.1:\d+ up=0 .*reason="limit: client 127\.0\.0\.1 has 4 of 4 connections"/
+      )
     }))
 
   it.live("a worker that is killed gives back what its connections had", () =>
@@ -146,7 +169,7 @@ describe("limits:", () => {
       const proxy = yield* serve
       const [, pid = ""] = / pid=(\d+)/.exec(yield* proxy.takeLine(/worker listens/)) ?? []
       const clients = yield* Effect.forEach([1, 2, 3, 4], () => connectThrough(proxy.port, origin.port))
-      assert.strictEqual(yield* refusal(proxy.port, origin.port), "REP 2")
+      assert.isTrue(yield* turnedAway(proxy.port))
       process.kill(Number(pid), "SIGKILL")
       yield* proxy.takeLine(/worker crashed/)
       yield* proxy.takeLine(/worker listens.* worker=3 /)
@@ -155,8 +178,124 @@ describe("limits:", () => {
       for (let lost = alive.filter((lives) => !lives).length; lost > 0; lost--) {
         assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port)))
       }
-      assert.strictEqual(yield* refusal(proxy.port, origin.port), "REP 2")
+      assert.isTrue(yield* turnedAway(proxy.port))
     }))
+
+  for (const workers of ["", "workers: 2\n"]) {
+    const where = workers === "" ? "in one process" : "with workers"
+
+    it.live(`of clients count those who never say who they are, ${where}`, () =>
+      Effect.gen(function*() {
+        const origin = yield* echo()
+        const { serve } = yield* setup(`${yield* users}${workers}limits: { client: { connections: 3 } }\n`)
+        const proxy = yield* serve
+        // Who is the one too many is for the system to say.
+        const silent = yield* Effect.forEach([1, 2, 3, 4], () => connect(proxy.port))
+        const gone = new Set<number>()
+        yield* Effect.forEach(silent, ({ readToEnd }, at) =>
+          Effect.forkScoped(Effect.ensuring(
+            Effect.exit(readToEnd),
+            Effect.sync(() => gone.add(at))
+          )))
+        assert.isTrue(yield* within(Effect.sync(() => gone.size > 0)))
+        assert.isTrue(yield* turnedAway(proxy.port))
+        assert.strictEqual(gone.size, 1)
+        yield* Effect.forEach(silent, ({ end }) => end)
+        const getsIn = Effect.isSuccess(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "sesame"))))
+        assert.isTrue(yield* within(getsIn))
+      }))
+
+    it.live(`that a reload brings hold for those who are in, ${where}`, () =>
+      Effect.gen(function*() {
+        const origin = yield* target((socket) => {
+          const timer = setInterval(() => socket.writableLength === 0 && socket.write(Buffer.alloc(100_000)), 10)
+          socket.on("close", () => clearInterval(timer)).on("error", () => {})
+        })
+        const text = `${yield* users}${workers}`
+        const { change, serve } = yield* setup(text)
+        const proxy = yield* serve
+        const ann = AU("ann", "sesame")
+        const clients = yield* Effect.forEach([1, 2, 3, 4], () => connectThrough(proxy.port, origin.port, ann))
+        let received = 0
+        yield* Effect.forEach(clients, (client) =>
+          Effect.forkScoped(Effect.ignore(client.readEach((bytes) => {
+            received += bytes.length
+          }))))
+        const speed = Effect.suspend(() => {
+          const before = received
+          return Effect.map(Effect.sleep(500), () => received - before)
+        })
+        assert.isAbove(yield* speed, 1_000_000)
+        yield* change(`${text}limits: { user: { down: 200kB/s, connections: 2 } }\n`)
+        yield* proxy.takeLine(/configuration loaded/)
+        // What is on its way in sockets may be a lot.
+        assert.isTrue(yield* within(Effect.map(speed, (bytes) => bytes > 50_000 && bytes < 150_000), "8 seconds"))
+        assert.strictEqual(yield* refusal(proxy.port, origin.port, ann), "REP 2")
+        yield* change(text)
+        yield* proxy.takeLine(/configuration loaded/)
+        assert.isAbove(yield* speed, 1_000_000)
+      }), 30_000)
+
+    it.live(`of a group hold for those who come into it by a reload, ${where}`, () =>
+      Effect.gen(function*() {
+        const origin = yield* echo()
+        const limits = `${workers}limits: { groups: { guests: { connections: 1 } } }\n`
+        const { change, serve } = yield* setup(`${yield* users}${limits}`)
+        const proxy = yield* serve
+        const running = yield* Effect.forEach(
+          [1, 2],
+          () => connectThrough(proxy.port, origin.port, AU("ann", "sesame"))
+        )
+        yield* change(`${(yield* users).replaceAll("staff", "guests")}${limits}`)
+        yield* proxy.takeLine(/configuration loaded/)
+        assert.strictEqual(yield* refusal(proxy.port, origin.port, AU("bob", "sesame")), "REP 2")
+        assert.match(yield* proxy.takeLine(/connection ended/), /limit: group guests has 2 of 1 connections/)
+        for (const client of running) assert.isTrue(yield* echoes(client))
+      }))
+
+    it.live(`of bytes hold to little more than that, ${where}`, () =>
+      Effect.gen(function*() {
+        const quota = 20_000_000
+        const origin = yield* target((socket) => {
+          const send = () => {
+            while (socket.write(Buffer.alloc(65_536)));
+          }
+          socket.on("drain", send).on("error", () => {}).once("data", send)
+        })
+        const { serve } = yield* setup(`${workers}limits: { client: { bytesPerDay: ${quota / 1e6}MB } }\n`)
+        const proxy = yield* serve
+        const clients = yield* Effect.forEach([1, 2, 3, 4, 5, 6], () => connectThrough(proxy.port, origin.port))
+        yield* Effect.forEach(clients, ({ send }) => send("go"))
+        yield* Effect.forEach(clients, (client) => Effect.exit(client.readToEnd), { concurrency: "unbounded" })
+        let moved = 0
+        for (const _ of clients) moved += Number(/ down=(\d+)/.exec(yield* proxy.takeLine(/connection ended/))?.[1])
+        // One read of each connection; with workers, a little more that they need not tell.
+        assert.isAtLeast(moved, quota)
+        assert.isAtMost(moved, quota + 6 * (workers === "" ? 65_536 : 100_000))
+      }))
+
+    it.live(`of bytes are kept in another file after a reload, ${where}`, () =>
+      Effect.gen(function*() {
+        const origin = yield* echo()
+        const { change, folder, serve } = yield* setup(`${workers}${keptIn("one.json")}`)
+        const proxy = yield* serve
+        const client = yield* connectThrough(proxy.port, origin.port)
+        assert.isTrue(yield* echoes(client))
+        yield* client.end
+        yield* proxy.takeLine(/connection ended/)
+        yield* change(`${workers}${keptIn("two.json")}`)
+        yield* proxy.takeLine(/configuration loaded/)
+        const kept = (file: string) =>
+          Effect.sync(() => {
+            const path = join(folder, file)
+            return existsSync(path) && readFileSync(path, "utf8").includes("\"day\":8")
+          })
+        assert.isTrue(yield* kept("one.json"))
+        assert.isTrue(yield* within(kept("two.json")))
+        yield* change(`${workers}${keptIn("missing/three.json")}`)
+        yield* proxy.takeLine(/level=warn msg="can't write the usage file.*missing\/three\.json/)
+      }))
+  }
 })
 
 describe("bans:", () => {

@@ -23,6 +23,8 @@ const stays = (error: LimitExceeded) => assert.fail(error.message)
 
 const enter = (store: LimitStore["Service"], who: Who) => store.admit(who, stays)
 
+const meet = (store: LimitStore["Service"], client = "192.0.2.1") => store.meet(ip(client), stays)
+
 /** The words with which one is kept out. */
 const refused = (store: LimitStore["Service"], who: Who) =>
   Effect.map(Effect.flip(store.admit(who, stays)), (error) => error.message)
@@ -123,13 +125,13 @@ describe("classes", () => {
     Effect.gen(function*() {
       const store = yield* MemoryLimits.make(set)
       const lease = yield* enter(store, ann)
-      yield* lease.changeClass("heavy")
-      yield* lease.changeClass("heavy")
+      yield* lease.identify({ ...ann, limits: "heavy" })
+      yield* lease.identify({ ...ann, limits: "heavy" })
       const second = yield* enter(store, ann)
-      yield* second.changeClass("heavy")
+      yield* second.identify({ ...ann, limits: "heavy" })
       const third = yield* enter(store, ann)
       assert.strictEqual(
-        (yield* Effect.flip(third.changeClass("heavy"))).message,
+        (yield* Effect.flip(third.identify({ ...ann, limits: "heavy" }))).message,
         "limit: user ann has 2 of 2 connections (class heavy)"
       )
       // It is where it was.
@@ -235,7 +237,6 @@ describe("the store", () => {
         const store = yield* MemoryLimits.make(set)
         const lease = yield* enter(store, ann)
         assert.deepStrictEqual([lease.up, lease.down, lease.packets], [[], [], []])
-        assert.strictEqual(yield* enter(store, ann), lease)
         assert.deepStrictEqual(yield* store.list, [])
       }
     }))
@@ -282,12 +283,142 @@ describe("the store", () => {
       yield* store.replace({ user: { connections: 2, up: 10 } })
       yield* enter(store, ann)
       assert.strictEqual(yield* refused(store, ann), "limit: user ann has 2 of 2 connections")
-      assert.isFalse(lease.up[0]?.tryTake(2))
+      const [flow] = lease.up
+      assert.isFalse(flow?.tryTake(2))
       yield* store.replace(Limit.none)
       yield* enter(store, ann)
       yield* TestClock.adjust(1)
-      assert.isTrue(lease.up[0]?.tryTake(1_000_000))
-      // Who is counted still leaves as it came.
+      // Who waits there still does not do so for long.
+      assert.deepStrictEqual(lease.up, [])
+      assert.isTrue(flow?.tryTake(1_000_000))
       yield* lease.release
+      assert.deepStrictEqual(yield* store.list, [])
+    }))
+
+  it.effect("brings other limits to those who are in, and refuses them nothing", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(noon)
+      const store = yield* MemoryLimits.make(Limit.none)
+      const ends: Array<string> = []
+      const leases = yield* times(3, store.admit({ ...ann, groups: ["staff"] }, (error) => ends.push(error.message)))
+      const [first] = leases
+      assert(first !== undefined)
+      yield* store.replace({
+        user: { connections: 1, up: 1000, newConnections: { count: 1, per: 1000 } },
+        groups: new Map([["staff", { udpPackets: { count: 5, per: 1000 }, bytesPerDay: 1000 }]])
+      })
+      assert.deepStrictEqual([first.up.length, first.down.length, first.packets.length], [1, 0, 1])
+      assert.strictEqual(yield* refused(store, ann), "limit: user ann has 3 of 1 connections")
+      yield* Effect.forEach(leases.slice(1), ({ release }) => release)
+      assert.strictEqual(yield* refused(store, ann), "limit: user ann has 1 of 1 connections")
+      first.used(999)
+      assert.deepStrictEqual(ends, [])
+      yield* store.replace({ user: { down: 1000 }, groups: new Map([["staff", { bytesPerDay: 900 }]]) })
+      assert.deepStrictEqual([first.up.length, first.down.length, first.packets.length], [0, 1, 0])
+      assert.deepStrictEqual(ends, ["quota: group staff has used up 900B a day, more from 2026-11-26 (UTC)"])
+      yield* first.release
+      assert.deepStrictEqual((yield* store.list).filter(({ connections }) => connections > 0), [])
+    }))
+
+  it.effect("goes on with who has other groups, or another class, and refuses that nothing", () =>
+    Effect.gen(function*() {
+      const store = yield* MemoryLimits.make({
+        user: { connections: 5 },
+        groups: new Map([["staff", { connections: 1 }], ["guests", { up: 1000 }]]),
+        classes: new Map([["heavy", { connections: 1, down: 1000 }]])
+      })
+      const [first, second] = yield* times(2, enter(store, { ...ann, groups: ["guests"] }))
+      yield* enter(store, { ...ann, user: "bob", groups: ["staff"] })
+      assert(first !== undefined && second !== undefined)
+      first.reidentify({ ...ann, groups: ["staff"] })
+      second.reidentify({ ...ann, groups: ["staff"], limits: "heavy" })
+      assert.deepStrictEqual([first.up.length, second.up.length, second.down.length], [0, 0, 1])
+      assert.strictEqual(
+        yield* refused(store, { ...ann, user: "cid", groups: ["staff"] }),
+        "limit: group staff has 3 of 1 connections"
+      )
+      yield* first.release
+      first.reidentify(ann)
+      yield* second.release
+      assert.strictEqual(
+        yield* refused(store, { ...ann, user: "cid", groups: ["staff"] }),
+        "limit: group staff has 1 of 1 connections"
+      )
+      const inUse = (yield* store.list).filter(({ connections }) => connections > 0)
+      assert.deepStrictEqual(inUse.map(({ holder: { name } }) => name).sort(), ["bob", "staff"])
+    }))
+
+  it.effect("forgets all but so many of 100,000 addresses, and the rates that held for them", () =>
+    Effect.gen(function*() {
+      const store = yield* MemoryLimits.make({
+        client: { newConnections: { count: 1, per: 86_400_000 }, bytesPerDay: 1000 }
+      })
+      for (let i = 0; i < 100_000; i++) {
+        // Half of them IPv6, each in a network of 64 bits of its own.
+        const client = i % 2 === 0
+          ? ip(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`)
+          : ip(`2001:db8:${(i >> 8).toString(16)}:${(i & 255).toString(16)}::1`)
+        yield* (yield* enter(store, { client })).release
+      }
+      const all = yield* store.list
+      assert.strictEqual(all.length, 65_536)
+      assert.deepStrictEqual(all.filter(({ connections, devices }) => connections > 0 || devices > 0), [])
+      // Those are left that came last.
+      yield* refused(store, { client: ip(`10.1.${(99_998 >> 8) & 255}.${99_998 & 255}`) })
+      yield* enter(store, { client: ip("10.0.0.0") })
+      yield* TestClock.adjust("2 days")
+      for (let i = 0; i < 3000; i++) {
+        yield* (yield* enter(store, { client: ip(`10.200.${i >> 8}.${i & 255}`) })).release
+      }
+      // One is still connected.
+      assert.strictEqual((yield* store.list).length, 3001)
+    }))
+})
+
+describe("a stranger", () => {
+  const set: LimitSet = {
+    global: { connections: 3 },
+    client: { newConnections: { count: 2, per: 1000 }, bytesPerDay: 1000 },
+    user: { connections: 1 }
+  }
+
+  it.effect("counts for its address, and among all, before it says who it is", () =>
+    Effect.gen(function*() {
+      const store = yield* MemoryLimits.make(set)
+      const [first, second] = yield* times(2, meet(store))
+      assert.strictEqual(
+        (yield* Effect.flip(meet(store))).message,
+        "limit: client 192.0.2.1 makes more than 2 new connections a second"
+      )
+      yield* meet(store, "192.0.2.2")
+      assert.strictEqual(
+        (yield* Effect.flip(meet(store, "192.0.2.3"))).message,
+        "limit: all clients together have 3 of 3 connections"
+      )
+      assert(first !== undefined && second !== undefined)
+      yield* first.identify(ann)
+      assert.strictEqual((yield* Effect.flip(second.identify(ann))).message, "limit: user ann has 1 of 1 connections")
+      // It counts no more than before.
+      yield* second.identify({ ...ann, user: "bob" })
+      yield* Effect.forEach([first, second], ({ release }) => release)
+      const inUse = (yield* store.list).filter(({ connections }) => connections > 0)
+      assert.deepStrictEqual(inUse.map(({ connections, holder }) => [holder.kind, connections]), [
+        ["global", 1],
+        ["client", 1]
+      ])
+    }))
+
+  it.effect("is told that its quota is used up when it has said who it is", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(noon)
+      const store = yield* MemoryLimits.make(set)
+      const lease = yield* store.meet(ip("192.0.2.1"), () => {})
+      lease.used(1000)
+      yield* lease.release
+      const next = yield* meet(store)
+      assert.strictEqual(
+        (yield* Effect.flip(next.identify(ann))).message,
+        "quota: client 192.0.2.1 has used up 1kB a day, more from 2026-11-26 (UTC)"
+      )
     }))
 })

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -10,7 +11,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as BanKeeper from "../../src/policy/BanKeeper.ts"
 import * as BanList from "../../src/policy/BanList.ts"
 import type { Flow } from "../../src/policy/Flow.ts"
-import type { LimitSet } from "../../src/policy/Limit.ts"
+import * as Limit from "../../src/policy/Limit.ts"
 import * as LimitKeeper from "../../src/policy/LimitKeeper.ts"
 import * as LimitMessage from "../../src/policy/LimitMessage.ts"
 import type { Who } from "../../src/policy/LimitStore.ts"
@@ -24,7 +25,9 @@ const ann: Who = { user: "ann", groups: ["staff"], client: NetAddress.ipFromStri
 const channel = <A>(encode: (message: A) => unknown, decode: (json: unknown) => Option.Option<A>, late: boolean) => {
   let receive: ((message: A) => void) | undefined
   let open = true
+  const said: Array<A> = []
   const send = (message: A) => {
+    said.push(message)
     const text = JSON.stringify(encode(message))
     const arrive = () => {
       const decoded = decode(JSON.parse(text))
@@ -35,6 +38,7 @@ const channel = <A>(encode: (message: A) => unknown, decode: (json: unknown) => 
   }
   return {
     send,
+    said,
     to: (receiver: (message: A) => void) => {
       receive = receiver
     },
@@ -70,10 +74,10 @@ const worker = Effect.fnUntraced(function*(
     down.cut()
     return Scope.close(scope, Exit.void)
   })
-  return { store: limits.store, bans: bans.bans, crash, mute: up.cut }
+  return { store: limits.store, bans: bans.bans, crash, mute: up.cut, said: up.said }
 })
 
-const workers = Effect.fnUntraced(function*(set: LimitSet, late = false) {
+const workers = Effect.fnUntraced(function*(set: Limit.LimitSet, late = false) {
   const keep = yield* MemoryLimits.make(set)
   const banKeeper = BanKeeper.make(yield* BanList.make({ after: 3 }))
   const [first, second] = [yield* worker(keep, banKeeper, late), yield* worker(keep, banKeeper, late)]
@@ -136,17 +140,17 @@ describe("RemoteLimits", () => {
       })
       const lease = yield* first.store.admit(ann, ignore)
       assert.deepStrictEqual([lease.up.length, lease.down.length], [1, 0])
-      yield* lease.changeClass("heavy")
+      yield* lease.identify({ ...ann, limits: "heavy" })
       assert.deepStrictEqual([lease.up.length, lease.down.length], [1, 1])
       assert.strictEqual(lease.up[0]?.slice, 100)
       const other = yield* second.store.admit(ann, ignore)
       assert.strictEqual(
-        (yield* Effect.flip(other.changeClass("heavy"))).message,
+        (yield* Effect.flip(other.identify({ ...ann, limits: "heavy" }))).message,
         "limit: user ann has 1 of 1 connections (class heavy)"
       )
       yield* second.store.admit(ann, ignore)
       yield* lease.release
-      yield* other.changeClass("heavy")
+      yield* other.identify({ ...ann, limits: "heavy" })
     }))
 
   it.effect("ends sessions of all workers when a quota is used up", () =>
@@ -184,6 +188,160 @@ describe("RemoteLimits", () => {
       assert.isAtLeast(sum, rate * 10 * 0.95)
       assert.isAtMost(sum, rate * 10 * 1.05)
       for (const one of bytes) assert.isAtLeast(one, sum / 4 * 0.9, bytes.join())
+    }))
+
+  it.effect("gives each connection the same, however many of them each worker has", () =>
+    Effect.gen(function*() {
+      const rate = 1_000_000
+      const { first, second } = yield* workers({ user: { up: rate } })
+      const takers = []
+      for (const { store } of [first, second, second, second]) {
+        takers.push(yield* taker((yield* store.admit(ann, ignore)).up[0]))
+      }
+      // The shares of the first moment are not fair yet.
+      for (let i = 0; i < 1000; i++) yield* TestClock.adjust(1)
+      const before = takers.map((taken) => taken.bytes)
+      for (let i = 0; i < 10_000; i++) yield* TestClock.adjust(1)
+      const bytes = takers.map((taken, at) => taken.bytes - (before[at] ?? 0))
+      const sum = bytes.reduce((a, b) => a + b)
+      assert.isAtLeast(sum, rate * 10 * 0.95)
+      assert.isAtMost(sum, rate * 10 * 1.05)
+      for (const one of bytes) {
+        assert.isAtLeast(one, sum / 4 * 0.9, bytes.join())
+        assert.isAtMost(one, sum / 4 * 1.1, bytes.join())
+      }
+    }))
+
+  it.effect("brings other limits to those who are in", () =>
+    Effect.gen(function*() {
+      const { first, keep, second } = yield* workers(Limit.none)
+      const [a, b] = [yield* first.store.admit(ann, ignore), yield* second.store.admit(ann, ignore)]
+      yield* keep.replace({ user: { connections: 1, up: 1000 }, groups: new Map([["staff", { down: 500 }]]) })
+      assert.deepStrictEqual([a, b].map(({ down, up }) => [up[0]?.slice, down[0]?.slice]), [[50, 25], [50, 25]])
+      assert.strictEqual(
+        (yield* Effect.flip(first.store.admit(ann, ignore))).message,
+        "limit: user ann has 2 of 1 connections"
+      )
+      // Who waits where nobody has to wait any more goes on.
+      const waiting = yield* Effect.forkChild(a.up[0]?.take(100_000) ?? Effect.never, { startImmediately: true })
+      yield* TestClock.adjust(100)
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* keep.replace({ user: { up: 2000 } })
+      assert.deepStrictEqual([a.up[0]?.slice, a.down.length], [100, 0])
+      yield* keep.replace({})
+      yield* TestClock.adjust(100)
+      yield* Fiber.join(waiting)
+      assert.deepStrictEqual([a.up, b.up], [[], []])
+      yield* Effect.forEach([a, b], ({ release }) => release)
+      assert.deepStrictEqual(yield* keep.list, [])
+    }))
+
+  it.effect("goes on with who has other groups, and refuses that nothing", () =>
+    Effect.gen(function*() {
+      const { first, keep, second } = yield* workers({ groups: new Map([["dba", { connections: 1, up: 1000 }]]) })
+      yield* second.store.admit({ ...ann, groups: ["dba"] }, ignore)
+      const lease = yield* first.store.admit(ann, ignore)
+      lease.reidentify(ann)
+      lease.reidentify({ ...ann, groups: ["dba"] })
+      assert.strictEqual(lease.up.length, 1)
+      assert.deepStrictEqual((yield* keep.list).map(({ connections }) => connections), [2])
+      assert.strictEqual(first.said.filter(({ _tag }) => _tag === "Reidentify").length, 1)
+      lease.reidentify(ann)
+      assert.strictEqual(lease.up.length, 0)
+    }))
+
+  it.effect("asks about strangers only where those count", () =>
+    Effect.gen(function*() {
+      const { first, keep, second } = yield* workers({ user: { connections: 1 } })
+      const asked = () => first.said.flatMap(({ _tag }) => _tag === "Ask" || _tag === "Identify" ? [_tag] : [])
+      const early = yield* first.store.meet(ann.client, ignore)
+      assert.deepStrictEqual(asked(), [])
+      yield* early.identify(ann)
+      yield* early.identify({ ...ann })
+      assert.deepStrictEqual(asked(), ["Ask"])
+      yield* keep.replace({ client: { connections: 3 }, user: { connections: 1 } })
+      const [next, last] = [
+        yield* first.store.meet(ann.client, ignore),
+        yield* second.store.meet(ann.client, ignore)
+      ]
+      const full = "limit: client 192.0.2.1 has 3 of 3 connections"
+      assert.strictEqual((yield* Effect.flip(second.store.meet(ann.client, ignore))).message, full)
+      // One that never says who it is has said all that there is.
+      yield* next.identify({ client: ann.client })
+      assert.deepStrictEqual(asked(), ["Ask", "Ask"])
+      assert.strictEqual((yield* Effect.flip(last.identify(ann))).message, "limit: user ann has 1 of 1 connections")
+      yield* early.release
+      yield* last.identify(ann)
+      yield* Effect.forEach([next, last], ({ release }) => release)
+      assert.deepStrictEqual((yield* keep.list).filter(({ connections }) => connections > 0), [])
+    }))
+
+  it.effect("tells strangers that a quota is used up when they say who they are", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(Date.UTC(2026, 10, 25))
+      const { first } = yield* workers({ client: { connections: 3, bytesPerDay: 1000 } })
+      const lease = yield* first.store.meet(ann.client, ignore)
+      lease.used(1000)
+      yield* lease.release
+      const next = yield* first.store.meet(ann.client, ignore)
+      assert.match((yield* Effect.flip(next.identify({ client: ann.client }))).message, /^quota: client 192\.0\.2\.1/)
+    }))
+
+  it.effect("tells what was used at once when it is much, so that a quota holds to that", () =>
+    Effect.gen(function*() {
+      const { first, second } = yield* workers({ user: { bytesPerDay: 1_000_000 } })
+      let used = 0
+      const ended: Array<unknown> = []
+      const ends = (error: unknown) => ended.push(error)
+      const leases = [
+        yield* first.store.admit(ann, ends),
+        yield* second.store.admit(ann, ends),
+        yield* second.store.admit(ann, ends)
+      ]
+      while (ended.length === 0) {
+        for (const lease of leases) {
+          lease.used(10_000)
+          used += 10_000
+        }
+      }
+      assert.isAtMost(used, 1_000_000 + 3 * 16_384)
+    }))
+
+  it.live("lets nobody move more than is left before it is counted, over a channel that is late", () =>
+    Effect.gen(function*() {
+      const { first, second } = yield* workers({ user: { bytesPerDay: 1_000_000 } }, true)
+      let [used, waits] = [0, 0]
+      const move = Effect.fnUntraced(function*({ store }: typeof first) {
+        const ended = yield* Deferred.make<void>()
+        const lease = yield* store.admit(ann, () => void Deferred.doneUnsafe(ended, Effect.void))
+        const chunk = Effect.gen(function*() {
+          for (const flow of lease.down) {
+            waits++
+            yield* flow.take(10_000)
+          }
+          used += 10_000
+          lease.used(10_000)
+        })
+        yield* Effect.raceFirst(Effect.forever(chunk, { disableYield: true }), Deferred.await(ended))
+      })
+      yield* Effect.all([move(first), move(first), move(second), move(second)], { concurrency: "unbounded" })
+      assert.isAtLeast(used, 1_000_000)
+      assert.isAtMost(used, 1_000_000 + 4 * 26_384)
+      assert.isAbove(waits, 0)
+    }))
+
+  it.effect("lets go on who is not told what is left", () =>
+    Effect.gen(function*() {
+      const { first } = yield* workers({ user: { bytesPerDay: 1_000_000 } })
+      const lease = yield* first.store.admit(ann, ignore)
+      first.mute()
+      lease.used(300_000)
+      const waiting = yield* Effect.forkChild(lease.up[0]?.take(1) ?? Effect.die("open"), { startImmediately: true })
+      yield* TestClock.adjust(4999)
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(waiting)
+      assert.deepStrictEqual(lease.up, [])
     }))
 
   it.effect("leaves all of a bandwidth to the worker that uses it", () =>

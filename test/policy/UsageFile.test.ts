@@ -105,6 +105,38 @@ describe("UsageFile", () => {
       }
     }))
 
+  it.effect("can be another one, and counts nothing twice", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(noon)
+      const [first, second] = [yield* file, yield* file]
+      yield* Effect.scoped(Effect.gen(function*() {
+        const store = yield* MemoryLimits.make(set, { stateFile: first })
+        const lease = yield* store.admit(ann, () => {})
+        lease.used(600)
+        yield* store.keepIn(second)
+        assert.include(readFileSync(first, "utf8"), "600")
+        lease.used(100)
+        // It is there already, with less.
+        yield* store.keepIn(first)
+        assert.include(readFileSync(second, "utf8"), "700")
+        yield* store.keepIn(undefined)
+        yield* store.keepIn(second)
+      }))
+      assert.isUndefined(yield* run(second, 299))
+      assert.isUndefined(yield* run(second, 1))
+      assert.match((yield* run(second, 0)) ?? "", /^quota: user ann/)
+    }))
+
+  it.effect("is tried when it becomes the one", () =>
+    Effect.gen(function*() {
+      const path = yield* file
+      const [, lines] = yield* logged(Effect.scoped(Effect.gen(function*() {
+        const store = yield* MemoryLimits.make(set)
+        yield* store.keepIn(join(path, "no-folder"))
+      })))
+      assert.deepStrictEqual(lines, ["can't write the usage file; a restart will forget what was used"])
+    }))
+
   it.effect("is no reason not to run", () =>
     Effect.gen(function*() {
       const path = yield* file

@@ -1,6 +1,7 @@
 /** Sessions under limits, in a network in memory: what is refused, how fast bytes go, and when it ends. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
 import * as TestClock from "effect/testing/TestClock"
 import type { LimitSet } from "../../src/policy/Limit.ts"
@@ -163,6 +164,104 @@ describe("a session under limits", () => {
       assert.strictEqual(proxy.records[1]?.reason, words)
       yield* TestClock.adjust("12 hours")
       yield* relay
+    }))
+})
+
+describe("limits that come while it runs", () => {
+  it.effect("hold in each direction from then on, and are gone when they are lifted", () =>
+    Effect.gen(function*() {
+      const { relay, store } = yield* limited({})
+      const { client, target } = yield* relay
+      const data = Buffer.from(Array.from({ length: 300_000 }, (_, i) => i * 7 + (i >> 8)))
+      yield* client.send(data.subarray(0, 100_000))
+      yield* target.send(data.subarray(0, 100_000))
+      yield* settle
+      assert.deepStrictEqual([target.received.length, client.received.length], [100_000, 100_012])
+      yield* store.replace({ client: { up: 10_000, down: 20_000 } })
+      yield* Effect.forkScoped(client.send(data.subarray(100_000, 200_000)), { startImmediately: true })
+      yield* Effect.forkScoped(target.send(data.subarray(100_000, 200_000)), { startImmediately: true })
+      yield* seconds(2)
+      near(target.received.length - 100_000, 20_000)
+      near(client.received.length - 100_012, 40_000)
+      yield* store.replace({})
+      yield* seconds(1)
+      yield* client.send(data.subarray(200_000))
+      yield* target.send(data.subarray(200_000))
+      yield* settle
+      assert.isTrue(target.received.equals(data))
+      assert.isTrue(client.received.subarray(12).equals(data))
+    }))
+
+  it.effect("are those of other groups, when the user is in others now", () =>
+    Effect.gen(function*() {
+      let groups = ["staff"]
+      const set: LimitSet = { groups: new Map([["guests", { down: 10_000, connections: 0 }]]) }
+      const store = yield* MemoryLimits.make(set)
+      const identity = () => ({ name: "ann", groups })
+      const proxy = yield* memoryProxy({
+        services: {
+          authenticator: {
+            required: true,
+            authenticate: () => Effect.succeed(identity()),
+            recheck: () => Effect.succeed(identity())
+          }
+        }
+      }).pipe(Effect.provideService(LimitStore, store))
+      const targets = yield* proxy.listen("127.0.0.1:80")
+      const client = yield* proxy.connect
+      yield* client.send(G2, AU("ann", "x"), C4(80))
+      yield* settle
+      groups = ["guests"]
+      assert.strictEqual(yield* proxy.server.rejudge, 0)
+      const [target] = targets
+      assert(target !== undefined)
+      const before = client.received.length
+      yield* Effect.forkScoped(Effect.ignore(target.connection.write(new Uint8Array(50_000))), {
+        startImmediately: true
+      })
+      yield* seconds(2)
+      near(client.received.length - before, 20_000)
+      groups = ["staff"]
+      yield* proxy.server.rejudge
+      yield* seconds(1)
+      assert.strictEqual(client.received.length - before, 50_000)
+    }))
+})
+
+describe("a client that is one too many", () => {
+  it.effect("is closed without a word, and logged, whatever it would have said", () =>
+    Effect.gen(function*() {
+      const { proxy } = yield* limited({ client: { connections: 1 } })
+      yield* proxy.connect
+      yield* settle
+      const second = yield* proxy.connect
+      yield* settle
+      assert.notStrictEqual(second.outcome, "open")
+      assert.strictEqual(second.received.length, 0)
+      assert.deepInclude(proxy.records[0], {
+        reason: "limit: client 127.0.0.1 has 1 of 1 connections",
+        protocol: undefined,
+        reply: undefined
+      })
+      assert.strictEqual(yield* proxy.sessions.count, 1)
+    }))
+
+  it.effect("is who the load balancer says, and not that", () =>
+    Effect.gen(function*() {
+      const { proxy } = yield* limited(
+        { client: { connections: 1 } },
+        { proxyProtocol: [IpNetwork.fromStringUnsafe("127.0.0.0/8")] }
+      )
+      const from = Effect.fnUntraced(function*(address: string) {
+        const client = yield* proxy.connect
+        yield* client.send(`PROXY TCP4 ${address} 127.0.0.1 4711 1080\r\n`)
+        yield* settle
+        return client.outcome
+      })
+      assert.strictEqual(yield* from("192.0.2.1"), "open")
+      assert.strictEqual(yield* from("192.0.2.2"), "open")
+      assert.notStrictEqual(yield* from("192.0.2.1"), "open")
+      assert.strictEqual(proxy.records[0]?.reason, "limit: client 192.0.2.1 has 1 of 1 connections")
     }))
 })
 
