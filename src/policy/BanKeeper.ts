@@ -34,9 +34,10 @@ export const make = (kept: BanList["Service"]): BanKeeper => {
         () => Effect.sync(() => tellAll({ _tag: "Lifted", client: ClientNetwork.of(client) }))
       ),
     loginFailed: (client) =>
-      Effect.tap(kept.loginFailed(client), ({ ban }) =>
+      Effect.tap(kept.loginFailed(client), ({ ban, failures }) =>
         Effect.sync(() => {
           if (ban !== undefined) tellAll({ _tag: "Banned", ban })
+          else if (failures > 0) tellAll({ _tag: "Failing", client: ClientNetwork.of(client) })
         }))
   }
 

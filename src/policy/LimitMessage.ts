@@ -62,6 +62,7 @@ export const ToKeeper = Schema.TaggedUnion({
       Schema.TaggedStruct("Lift", {})
     ])
   },
+  /** One whose logins have failed before. */
   LoggedIn: { client: Schema.String }
 })
 export type ToKeeper = typeof ToKeeper.Type
@@ -80,6 +81,8 @@ export const FromKeeper = Schema.TaggedUnion({
   Share: { flow: Count, amount: Count },
   /** `failures` is how many logins have failed; a ban that was lifted is told too. */
   Judged: { id: Count, failures: Count, ban: Schema.optionalKey(Ban) },
+  /** To everybody: a login of this client has failed, which its next one makes up for. */
+  Failing: { client: Schema.String },
   /** To everybody, before who asked for it is answered. */
   Banned: { ban: Ban },
   Lifted: { client: Schema.String }

@@ -26,6 +26,8 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<{ readonly bans: BanList["Service"]; readonly receive: Receive<FromKeeper> }> {
   const clock = yield* Clock.Clock
   const known = new Map<string, Ban>()
+  /** Clients whose next login is of interest: the others would cost a message each. */
+  const failing = new Set<string>()
   const waiting = new Map<number, Deferred.Deferred<Failed>>()
   let lastId = 0
 
@@ -56,6 +58,11 @@ export const make = Effect.fnUntraced(function*(
     return undefined
   }
 
+  const dropOldest = (entries: Map<string, Ban> | Set<string>): void => {
+    if (entries.size <= remember) return
+    for (const oldest of entries.keys()) return void entries.delete(oldest)
+  }
+
   const bans: BanList["Service"] = {
     find: (client) => Effect.sync(() => find(client)),
     ban: (client, duration, why) =>
@@ -66,7 +73,12 @@ export const make = Effect.fnUntraced(function*(
     lift: (client) => Effect.map(judge(client, { _tag: "Lift" }), ({ ban }) => ban !== undefined),
     list: Effect.sync(() => [...known.values()].filter((ban) => !isOver(ban))),
     loginFailed: (client) => judge(client, { _tag: "LoginFailed" }),
-    loggedIn: (client) => Effect.sync(() => send({ _tag: "LoggedIn", client: NetAddress.formatIp(client) }))
+    loggedIn: (client) =>
+      Effect.sync(() => {
+        if (failing.size > 0 && failing.delete(ClientNetwork.of(client))) {
+          send({ _tag: "LoggedIn", client: NetAddress.formatIp(client) })
+        }
+      })
   }
 
   const receive: Receive<FromKeeper> = (message) => {
@@ -77,13 +89,15 @@ export const make = Effect.fnUntraced(function*(
         const { ban, failures } = message
         return void Deferred.doneUnsafe(answer, Effect.succeed({ failures, ban }))
       }
+      case "Failing":
+        failing.add(message.client)
+        return dropOldest(failing)
       case "Banned": {
         const { ban } = message
+        failing.delete(ban.client)
         known.delete(ban.client)
         known.set(ban.client, ban)
-        if (known.size <= remember) return
-        const [oldest = ban.client] = known.keys()
-        return void known.delete(oldest)
+        return dropOldest(known)
       }
       case "Lifted":
         return void known.delete(message.client)

@@ -443,6 +443,19 @@ describe("RemoteBans", () => {
       assert.deepStrictEqual(yield* second.bans.list, [])
     }))
 
+  it.effect("says nothing of logins but those that make up for failed ones", () =>
+    Effect.gen(function*() {
+      const { first, second } = yield* workers({})
+      const logins = () => second.said.filter(({ _tag }) => _tag === "LoggedIn").length
+      yield* second.bans.loggedIn(client)
+      assert.strictEqual(logins(), 0)
+      yield* first.bans.loginFailed(client)
+      yield* second.bans.loggedIn(NetAddress.ipFromStringUnsafe("192.0.2.7"))
+      yield* second.bans.loggedIn(client)
+      yield* second.bans.loggedIn(client)
+      assert.strictEqual(logins(), 1)
+    }))
+
   it.effect("tells a worker that comes later who is banned", () =>
     Effect.gen(function*() {
       const keep = yield* MemoryLimits.make({})
