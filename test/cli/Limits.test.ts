@@ -345,4 +345,20 @@ describe("bans:", () => {
         assert.deepStrictEqual(yield* login("192.0.2.9", "sesame"), hex(isOn ? "05 02 01 01" : "05 02 01 00"))
       })
   )
+
+  it.live("are known to a worker that takes another's place", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { serve } = yield* setup(`${yield* users}workers: 2\nbans: { after: 2, delay: 10ms, for: 1h, allow: [] }\n`)
+      const proxy = yield* serve
+      const pids = yield* Effect.forEach([1, 2], () => proxy.takeLine(/worker listens/))
+      for (let count = 0; count < 2; count++) {
+        yield* Effect.exit(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "wrong"))))
+      }
+      yield* proxy.takeLine(/client banned for its failed logins/)
+      for (const line of pids) process.kill(Number(/ pid=(\d+)/.exec(line)?.[1]), "SIGKILL")
+      yield* Effect.forEach([1, 2], () => proxy.takeLine(/worker listens/))
+      yield* Effect.flip(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "sesame"))))
+      yield* proxy.takeLine(/reason="authentication failed: .*ban/)
+    }))
 })
