@@ -36,9 +36,12 @@ const expectedOf = (ast: SchemaAST.AST): string => {
 /** Another kind of value than the one that is wanted. */
 const otherKind = (ast: SchemaAST.AST) => ({ value }: Place): string => {
   const choices = choicesOf(ast)
-  return choices !== undefined && typeof value === "string" && value !== ""
-    ? notOneOf(value, choices)
-    : `${kindOf(value)}; write ${expectedOf(ast)}`
+  if (choices !== undefined && typeof value === "string" && value !== "") return notOneOf(value, choices)
+  const [kind, expected] = [kindOf(value), expectedOf(ast)]
+  // One of several maps was meant.
+  return `${
+    kind === "is a map" && expected.startsWith("a map") ? "is a map of something else" : kind
+  }; write ${expected}`
 }
 
 const keysOf = (ast: SchemaAST.AST): ReadonlyArray<string> =>
@@ -80,7 +83,7 @@ export const fromIssue = (issue: SchemaIssue.Issue, path: Path = []): ReadonlyAr
     case "OneOf":
       return [{ path, tell: otherKind(issue.ast) }]
     case "MissingKey":
-      return [{ path, tell: () => "is missing" }]
+      return [{ path, tell: () => "is missing; add it" }]
     case "UnexpectedKey":
       return [{ path: shownPath(path), tell: unknownKey(issue.ast, path) }]
     case "InvalidValue":

@@ -283,8 +283,8 @@ describe("a mistake in a configuration file", () => {
     ],
     ["limits: { user: { connectoins: 1 } }", "1:19 limits.user.connectoins: no such key; did you mean connections?"],
     ["rules:\n  - action: deny\n    port: 80", "3:5 rules[0].port: no such key; did you mean ports?"],
-    ["rules:\n  - ports: 80", "2:5 rules[0].action: is missing"],
-    ["auth: {}", "1:1 auth.http: is missing"],
+    ["rules:\n  - ports: 80", "2:5 rules[0].action: is missing; add it"],
+    ["auth: {}", "1:1 auth.http: is missing; add it"],
     // Kinds.
     ["- listen", "1:1 is a list; write a map of settings: KEY: VALUE on each line"],
     ["listen", "1:1 is a text; write a map of settings: KEY: VALUE on each line"],
