@@ -10,14 +10,19 @@ export interface Address {
   readonly login?: { readonly name: string; readonly password: string }
 }
 
-/** The message of RFC 1929 §2. */
-const loginMessage = ({ name, password }: NonNullable<Address["login"]>): Buffer =>
-  Buffer.concat([
-    Buffer.from([1, Buffer.byteLength(name)]),
-    Buffer.from(name),
-    Buffer.from([Buffer.byteLength(password)]),
-    Buffer.from(password)
-  ])
+type Login = NonNullable<Address["login"]>
+
+const messages = new WeakMap<Login, Buffer>()
+
+/** The message of RFC 1929 §2, made once for each login. */
+const loginMessage = (login: Login): Buffer => {
+  const known = messages.get(login)
+  if (known !== undefined) return known
+  const [name, password] = [Buffer.from(login.name), Buffer.from(login.password)]
+  const message = Buffer.concat([Buffer.from([1, name.length]), name, Buffer.from([password.length]), password])
+  messages.set(login, message)
+  return message
+}
 
 /** Milliseconds after which a connection that waits for the proxy counts as failed. */
 const patience = 10_000
@@ -84,7 +89,7 @@ export const dial = (proxy: Address, port: number): Promise<Client> =>
       socket.write(Buffer.from([5, 1, 0, 1, 127, 0, 0, 1, port >> 8, port & 255]))
     }
     const shake = (chunk: Buffer): void => {
-      head = Buffer.concat([head, chunk])
+      head = head.length === 0 ? chunk : Buffer.concat([head, chunk])
       if (step === "greeting" && head.length >= 2) {
         if (head[0] !== 5 || head[1] !== method) return void socket.destroy(new Error(`method ${head[1]}`))
         if (login === undefined) request()
@@ -115,8 +120,11 @@ export const dial = (proxy: Address, port: number): Promise<Client> =>
         buffer: scratch,
         callback: (length) => {
           const chunk = scratch.subarray(0, length)
-          if (client === undefined) shake(chunk)
-          else client.onData(chunk)
+          if (client === undefined) {
+            shake(chunk)
+            // The next read goes into the same place.
+            if (head.length > 0) head = Buffer.from(head)
+          } else client.onData(chunk)
           return true
         }
       }
