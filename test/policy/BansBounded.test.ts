@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
@@ -76,8 +76,8 @@ describe("200,000 addresses", () => {
       const kept = yield* BanList.make()
       const keeper = BanKeeper.make(kept)
       const remote = yield* Effect.gen(function*() {
-        let toKeeper: Parameters<typeof RemoteBans.make>[0] = () => {}
-        const made = yield* RemoteBans.make((message) => toKeeper(message))
+        let toKeeper: Parameters<typeof RemoteBans.make>[0] | undefined
+        const made = yield* RemoteBans.make((message) => toKeeper?.(message))
         toKeeper = yield* keeper.connect(made.receive)
         return made
       })
