@@ -6,11 +6,19 @@ import * as Schedule from "effect/Schedule"
 import * as Fs from "node:fs/promises"
 import * as os from "node:os"
 import * as Path from "node:path"
+import * as FileFault from "../policy/FileFault.ts"
 import { codeOf } from "../transport/SocketError.ts"
 import { type CommandError, failed, unusable } from "./CommandError.ts"
 
-const attempt = <A>(what: string, work: () => Promise<A>): Effect.Effect<A, CommandError> =>
-  Effect.tryPromise({ try: work, catch: (error) => failed(`${what} (${codeOf(error)})`) })
+const attempt = <A>(path: string, work: () => Promise<A>): Effect.Effect<A, CommandError> =>
+  Effect.tryPromise({
+    try: work,
+    catch: (error) => {
+      const code = codeOf(error)
+      const fix = code === "EPERM" ? "; run this as its owner, whose it has to stay" : ""
+      return failed(`${path}: can't be written (${code})${fix}`)
+    }
+  })
 
 /** How long another edit may take. */
 const patience = Duration.seconds(3)
@@ -27,7 +35,8 @@ const isAlive = (pid: number): boolean => {
 /** The process that a lock names, where it can be known to have ended: it was on this machine, and is not there. */
 const isStale = (content: string): boolean => {
   const [, pid, host] = /^(\d+) (\S+)\n$/.exec(content) ?? []
-  return pid !== undefined && host === os.hostname() && !isAlive(Number(pid))
+  // One of this process's number is not this process's: in a container each may be given the same.
+  return pid !== undefined && host === os.hostname() && (Number(pid) === process.pid || !isAlive(Number(pid)))
 }
 
 /** Takes away the lock of a process that has ended. Two that find it do not take each other's away. */
@@ -56,13 +65,19 @@ const tryLock = (lock: string) =>
     }
   })
 
+/** Why nothing can be written beside a file. */
+const folderFault = (path: string, code: string): CommandError =>
+  code === "ENOENT" || code === "ENOTDIR"
+    ? unusable(`${path}: there is no such folder; create it, or correct the path`)
+    : failed(`${path}: can't be locked (${code}); let this user write to its folder`)
+
 const acquire = Effect.fnUntraced(function*(path: string, lock: string) {
   const code = yield* Effect.repeat(tryLock(lock), {
     schedule: Schedule.spaced("50 millis").pipe(Schedule.upTo({ duration: patience })),
     while: (code) => code === "EEXIST"
   })
   if (code === undefined) return
-  if (code !== "EEXIST") return yield* failed(`${path}: can't be locked (${code}); let this user write to its folder`)
+  if (code !== "EEXIST") return yield* folderFault(path, code)
   const content = yield* Effect.promise(() => Fs.readFile(lock, "utf8").catch(() => ""))
   const [, pid, host] = /^(\d+) (\S+)\n$/.exec(content) ?? []
   const who = pid === undefined ? "somebody" : `process ${pid}${host === os.hostname() ? "" : ` of ${host}`}`
@@ -75,46 +90,70 @@ interface Before {
   readonly owner: { readonly uid: number; readonly gid: number } | undefined
 }
 
+const notAFile = "ENOTFILE"
+
 const read = Effect.fnUntraced(function*(path: string) {
   const found = yield* Effect.tryPromise({
     try: async (): Promise<Before> => {
-      const [bytes, { gid, uid }] = await Promise.all([Fs.readFile(path), Fs.stat(path)])
+      const stats = await Fs.stat(path)
+      // A pipe would be waited for, and what takes its place would not be one.
+      if (!stats.isFile() && !stats.isDirectory()) throw Object.assign(new Error(), { code: notAFile })
+      const bytes = await Fs.readFile(path)
+      const { gid, uid } = stats
       return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), owner: { uid, gid } }
     },
     catch: codeOf
   }).pipe(Effect.result)
   if (Result.isSuccess(found)) return found.success
   if (found.failure === "ENOENT") return { text: "", owner: undefined } satisfies Before
-  return yield* found.failure === "ERR_ENCODING_INVALID_ENCODED_DATA"
-    ? unusable(`${path}: not UTF-8 text; save it as UTF-8`)
-    : failed(`${path}: can't be read (${found.failure})`)
+  if (found.failure === notAFile) return yield* unusable(`${path}: is a pipe or a device; name a file`)
+  if (found.failure === "ERR_ENCODING_INVALID_ENCODED_DATA") {
+    return yield* unusable(`${path}: not UTF-8 text; save it as UTF-8`)
+  }
+  const { fix, problem } = FileFault.words(found.failure)
+  return yield* unusable(`${path}: ${problem}; ${fix}`)
 })
 
 /** All of the new text is on the disk before its name is; who reads the file sees the one or the other. */
-const write = (path: string, text: string, owner: Before["owner"]) =>
-  attempt(`${path}: can't be written`, async () => {
-    const fresh = `${path}.${process.pid}.new`
+const write = (path: string, file: string, text: string, owner: Before["owner"]) =>
+  attempt(path, async () => {
+    const fresh = `${file}.${process.pid}.new`
+    // Of a process of this number that was killed: the lock is ours.
+    await Fs.rm(fresh, { force: true })
     try {
-      const file = await Fs.open(fresh, "wx", 0o600)
+      const made = await Fs.open(fresh, "wx", 0o600)
       try {
-        await file.writeFile(text)
+        await made.writeFile(text)
+        const { gid, uid } = await made.stat()
         // Whoever edits it may be root, and whoever serves by it is not.
-        if (owner !== undefined && owner.uid !== process.getuid?.()) await file.chown(owner.uid, owner.gid)
-        await file.sync()
+        if (owner !== undefined && (owner.uid !== uid || owner.gid !== gid)) await made.chown(owner.uid, owner.gid)
+        await made.sync()
       } finally {
-        await file.close()
+        await made.close()
       }
-      await Fs.rename(fresh, path)
+      await Fs.rename(fresh, file)
     } catch (error) {
       await Fs.rm(fresh, { force: true })
       throw error
     }
-    const folder = await Fs.open(Path.dirname(path), "r")
+    const folder = await Fs.open(Path.dirname(file), "r")
     await folder.sync().finally(() => folder.close())
   })
 
-/** The file itself, where a link leads to it: else the link would be replaced. */
-const target = (path: string): Effect.Effect<string> => Effect.promise(() => Fs.realpath(path).catch(() => path))
+/** The file itself, where links lead to it, even if it is not there yet: else the link would be replaced. */
+const target = (path: string): Effect.Effect<string> => Effect.promise(() => follow(path, mostLinks))
+
+/** As Linux has it. */
+const mostLinks = 40
+
+const follow = async (path: string, links: number): Promise<string> => {
+  try {
+    return await Fs.realpath(path)
+  } catch {
+    const next = links > 0 ? await Fs.readlink(path).catch(() => undefined) : undefined
+    return next === undefined ? path : follow(Path.resolve(Path.dirname(path), next), links - 1)
+  }
+}
 
 export interface Change {
   /** What becomes of the text, or why nothing can. */
@@ -129,8 +168,17 @@ const changed = Effect.fnUntraced(function*(path: string, { owner, text }: Befor
 })
 
 /** Fails as `edit` would, and changes nothing. */
-export const check = (path: string, change: Change): Effect.Effect<void, CommandError> =>
-  Effect.flatMap(read(path), (before) => Effect.asVoid(changed(path, before, change)))
+export const check = Effect.fnUntraced(function*(
+  path: string,
+  change: Change
+): Effect.fn.Return<void, CommandError> {
+  yield* changed(path, yield* read(path), change)
+  const folder = Path.dirname(yield* target(path))
+  yield* Effect.tryPromise({
+    try: () => Fs.access(folder, Fs.constants.W_OK | Fs.constants.X_OK),
+    catch: (error) => folderFault(path, codeOf(error))
+  })
+})
 
 /**
  * Puts what a change makes of a file's text in its place. It belongs to whom it belonged to, and nobody else may read it
@@ -143,8 +191,8 @@ export const edit = (path: string, change: Change): Effect.Effect<void, CommandE
     yield* Effect.acquireUseRelease(
       acquire(path, lock),
       Effect.fnUntraced(function*() {
-        const before = yield* read(file)
-        yield* write(file, yield* changed(path, before, change), before.owner)
+        const before = yield* read(path)
+        yield* write(path, file, yield* changed(path, before, change), before.owner)
       }),
       () => Effect.promise(() => Fs.rm(lock, { force: true }))
     )

@@ -3,7 +3,8 @@ import * as Prompt from "effect/cli/Prompt"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Terminal from "effect/Terminal"
-import { text } from "node:stream/consumers"
+import { isUtf8 } from "node:buffer"
+import { buffer } from "node:stream/consumers"
 import { unusable } from "./CommandError.ts"
 
 const ask = (message: string) => Prompt.run(Prompt.Hidden({ message }))
@@ -30,10 +31,13 @@ const fromTerminal = Effect.gen(function*() {
 )
 
 const fromPipe = Effect.gen(function*() {
-  const input = yield* Effect.tryPromise({
-    try: () => text(process.stdin),
+  const bytes = yield* Effect.tryPromise({
+    try: () => buffer(process.stdin),
     catch: () => unusable("standard input: can't be read; write the password to it")
   })
+  // Clients send passwords as UTF-8, and what else is read would be another one.
+  if (!isUtf8(bytes)) return yield* unusable("standard input: is not UTF-8 text; write the password as UTF-8")
+  const input = bytes.toString()
   const password = input.replace(/\r?\n$/, "")
   if (/[\r\n]/.test(password)) {
     return yield* unusable("standard input: has more than one line; write one password to it")

@@ -21,6 +21,8 @@ const importUsers = Effect.promise(() => import("../policy/UsersFile.ts"))
 
 const file = Argument.String("FILE").pipe(Argument.withDescription("The users file, as --users takes it"))
 
+const checkFile = (file: string) => file === "" ? unusable("FILE: is empty; give the path of a file") : Effect.void
+
 const name = Argument.String("NAME").pipe(
   Argument.withDescription("The user's name. Never the password: that is asked for, or read from standard input")
 )
@@ -78,6 +80,7 @@ interface Input extends Given {
 /** Asks for a password, and puts it into the file. */
 const put = (what: "add" | "replace") =>
   Effect.fnUntraced(function*({ file, name, withoutPassword, ...given }: Input) {
+    yield* checkFile(file)
     yield* checkName(name)
     const fields = yield* fieldsOf(given)
     const Edit = yield* importEdit
@@ -107,6 +110,7 @@ const remove = Command.make(
   "remove",
   { file, name, label },
   Effect.fnUntraced(function*({ file, label, name }) {
+    yield* checkFile(file)
     yield* checkName(name)
     const Edit = yield* importEdit
     const { edit } = yield* importFile
@@ -121,6 +125,7 @@ const list = Command.make(
   "list",
   { file, name: Argument.optional(name) },
   Effect.fnUntraced(function*({ file, name }) {
+    yield* checkFile(file)
     const UserFields = yield* importFields
     const { read } = yield* importUsers
     const entries = yield* Effect.mapError(read(file), ({ message }) => unusable(message))

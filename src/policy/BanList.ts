@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import type * as IpNetwork from "effect/net/IpNetwork"
 import type * as NetAddress from "effect/net/NetAddress"
 import * as ClientNetwork from "./ClientNetwork.ts"
+import { Recent } from "./Recent.ts"
 
 /** One that is banned. */
 export interface Ban {
@@ -75,40 +76,6 @@ export interface Options {
   readonly allow?: ReadonlyArray<IpNetwork.IpNetwork> | undefined
   /** How many clients with bans, and with failed logins, are remembered: of more, the latest. Default: 65,536. */
   readonly remember?: number | undefined
-}
-
-/** Entries by a client, of which the one that was set last comes last. */
-class Recent<A> {
-  private readonly entries = new Map<string, A>()
-  private readonly room: number
-
-  constructor(room: number) {
-    this.room = room
-  }
-
-  get(client: string): A | undefined {
-    return this.entries.get(client)
-  }
-
-  set(client: string, entry: A): void {
-    this.entries.delete(client)
-    this.entries.set(client, entry)
-    if (this.entries.size <= this.room) return
-    const [oldest = client] = this.entries.keys()
-    this.entries.delete(oldest)
-  }
-
-  get size(): number {
-    return this.entries.size
-  }
-
-  delete(client: string): boolean {
-    return this.entries.delete(client)
-  }
-
-  values(): Iterable<A> {
-    return this.entries.values()
-  }
 }
 
 /** When logins of a client have failed, in milliseconds: no more of them than lead to a ban. */

@@ -11,6 +11,7 @@ import type { Ban, BanList, Failed } from "./BanList.ts"
 import * as ClientNetwork from "./ClientNetwork.ts"
 import type { Receive, Send } from "./LimitKeeper.ts"
 import type { FromKeeper, ToKeeper } from "./LimitMessage.ts"
+import { Recent } from "./Recent.ts"
 
 type What = Extract<ToKeeper, { readonly _tag: "Judge" }>["what"]
 
@@ -25,9 +26,9 @@ export const make = Effect.fnUntraced(function*(
   remember = 65_536
 ): Effect.fn.Return<{ readonly bans: BanList["Service"]; readonly receive: Receive<FromKeeper> }> {
   const clock = yield* Clock.Clock
-  const known = new Map<string, Ban>()
+  const known = new Recent<Ban>(remember)
   /** Clients whose next login is of interest: the others would cost a message each. */
-  const failing = new Set<string>()
+  const failing = new Recent<true>(remember)
   const waiting = new Map<number, Deferred.Deferred<Failed>>()
   let lastId = 0
 
@@ -58,11 +59,6 @@ export const make = Effect.fnUntraced(function*(
     return undefined
   }
 
-  const dropOldest = (entries: Map<string, Ban> | Set<string>): void => {
-    if (entries.size <= remember) return
-    for (const oldest of entries.keys()) return void entries.delete(oldest)
-  }
-
   const bans: BanList["Service"] = {
     find: (client) => Effect.sync(() => find(client)),
     ban: (client, duration, why) =>
@@ -90,14 +86,11 @@ export const make = Effect.fnUntraced(function*(
         return void Deferred.doneUnsafe(answer, Effect.succeed({ failures, ban }))
       }
       case "Failing":
-        failing.add(message.client)
-        return dropOldest(failing)
+        return failing.set(message.client, true)
       case "Banned": {
         const { ban } = message
         failing.delete(ban.client)
-        known.delete(ban.client)
-        known.set(ban.client, ban)
-        return dropOldest(known)
+        return known.set(ban.client, ban)
       }
       case "Lifted":
         return void known.delete(message.client)

@@ -8,6 +8,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { Recent } from "./Recent.ts"
 
 export interface SessionEpochs {
   /** The tag under which a user's session is known, which stays the same for `stickFor` after each use. */
@@ -21,21 +22,13 @@ interface Epoch {
 
 /** In this process. Of more than `capacity` sessions, the one that was not used longest is forgotten. */
 export const make = (capacity = 65_536): SessionEpochs => {
-  // A map keeps its order: the first is the one that was not used longest.
-  const epochs = new Map<string, Epoch>()
+  const epochs = new Recent<Epoch>(capacity)
   return {
     tag: (user, session, stickFor) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         const millis = Duration.toMillis(Duration.fromInputUnsafe(stickFor))
         const key = `${user}+${session}`
         const known = epochs.get(key)
-        epochs.delete(key)
-        if (epochs.size >= capacity) {
-          for (const oldest of epochs.keys()) {
-            epochs.delete(oldest)
-            break
-          }
-        }
         const began = known !== undefined && now < known.until ? known.began : Math.floor(now / Math.max(1, millis))
         epochs.set(key, { began, until: now + millis })
         return `${session}~${began.toString(36)}`

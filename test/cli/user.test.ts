@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises"
+import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises"
 import { hostname, tmpdir } from "node:os"
 import { join } from "node:path"
 import * as PasswordHash from "../../src/policy/PasswordHash.ts"
@@ -81,6 +81,73 @@ describe("sluice user", () => {
       assert.strictEqual(mode & 0o777, 0o600)
       assert.match(yield* read(path), /^ann:.*\nbob:.*\n$/)
       assert.deepStrictEqual((yield* Effect.promise(() => readdir(directory))).toSorted(), ["link", "users"])
+    }))
+
+  it.live("leaves the file to whom it belonged, in user and group", () =>
+    Effect.gen(function*() {
+      const path = join(yield* folder, "users")
+      yield* write(path, `ann:${hash}\n`)
+      // Only root can give files away.
+      const isRoot = process.getuid?.() === 0
+      const mine = yield* Effect.promise(() => stat(path))
+      for (const [uid, gid] of isRoot ? [[65534, 65533], [0, 65533]] as const : [[mine.uid, mine.gid]] as const) {
+        yield* Effect.promise(() => chown(path, uid, gid))
+        assert.deepStrictEqual(yield* run(["passwd", path, "ann"], "one"), done)
+        const after = yield* Effect.promise(() => stat(path))
+        assert.deepStrictEqual([after.uid, after.gid, after.mode & 0o777], [uid, gid, 0o600])
+      }
+    }))
+
+  it.live("makes the file that a link is to lead to, and leaves the link", () =>
+    Effect.gen(function*() {
+      const directory = yield* folder
+      yield* Effect.promise(() => mkdir(join(directory, "data")))
+      yield* Effect.promise(() => symlink("data/users", join(directory, "second")))
+      yield* Effect.promise(() => symlink("second", join(directory, "link")))
+      assert.deepStrictEqual(yield* run(["add", join(directory, "link"), "ann"], "one"), done)
+      assert.match(yield* read(join(directory, "data", "users")), /^ann:/)
+      assert.isTrue((yield* Effect.promise(() => lstat(join(directory, "link")))).isSymbolicLink())
+      assert.deepStrictEqual((yield* Effect.promise(() => readdir(directory))).toSorted(), ["data", "link", "second"])
+      assert.deepStrictEqual(yield* Effect.promise(() => readdir(join(directory, "data"))), ["users"])
+    }))
+
+  it.live("says what is wrong with a path", () =>
+    Effect.gen(function*() {
+      const directory = yield* folder
+      const at = (name: string) => join(directory, name)
+      yield* write(at("users"), `ann:${hash}\n`)
+      yield* Effect.promise(() => symlink("loop", at("loop")))
+      assert.strictEqual((yield* Program.run("/usr/bin/mkfifo", [at("pipe")])).code, 0)
+      const cases = [
+        [directory, "is a directory; name a file"],
+        [at("none/users"), "there is no such folder; create it, or correct the path"],
+        [at("users/users"), "can't be read (ENOTDIR); correct the path or the file"],
+        [at("loop"), "can't be read (ELOOP); correct the path or the file"],
+        [at("pipe"), "is a pipe or a device; name a file"]
+      ] as const
+      // No password is read before that is known.
+      for (const [path, problem] of cases) {
+        assert.deepStrictEqual(yield* run(["add", path, "eve"]), refused(`${path}: ${problem}`))
+      }
+      const empty = refused("FILE: is empty; give the path of a file")
+      for (const args of [["add", "", "eve"], ["passwd", "", "eve"], ["remove", "", "eve"], ["list", ""]]) {
+        assert.deepStrictEqual(yield* run(args), empty)
+      }
+    }))
+
+  it.live("takes a password of any text, and of nothing else", () =>
+    Effect.gen(function*() {
+      const path = join(yield* folder, "users")
+      const add = (name: string, bytes: Uint8Array) =>
+        Cli.run(["user", "add", path, name], { stdin: Stream.make(bytes) })
+      const text = "pâss wörd: #\u0000$=\t"
+      assert.deepStrictEqual(yield* add("ann", Buffer.from(`${text}\r\n`)), done)
+      assert.isTrue(yield* verifies(path, "ann", undefined, text))
+      assert.deepStrictEqual(
+        yield* add("bob", Uint8Array.of(0x70, 0xff, 0xfe)),
+        refused("standard input: is not UTF-8 text; write the password as UTF-8")
+      )
+      assert.match(yield* read(path), /^ann:[^\n]*\n$/)
     }))
 
   it.live("refuses what can't be, before it reads a password, and changes nothing", () =>
