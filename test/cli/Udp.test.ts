@@ -98,10 +98,15 @@ describe("serve", () => {
       ]
       yield* exchange(U4(target.port, "before"))
       for (const [from, , datagram] of floods) yield* flood(from, relay, 200, datagram)
-      const [memory, files] = [yield* residentMemory(pid), yield* descriptors(pid)]
-      for (const [from, count, datagram] of floods) yield* flood(from, relay, count, datagram)
-      assert.isTrue(yield* comesToRest(() => target.received.length))
-      const grown = (yield* residentMemory(pid)) - memory
+      const files = yield* descriptors(pid)
+      // What is kept is kept again in each round; what only waits to be collected is not there twice.
+      let grown = Infinity
+      for (let round = 0; round < 3 && grown >= 128 * 1024 * 1024; round++) {
+        const memory = yield* residentMemory(pid)
+        for (const [from, count, datagram] of floods) yield* flood(from, relay, count, datagram)
+        assert.isTrue(yield* comesToRest(() => target.received.length))
+        grown = (yield* residentMemory(pid)) - memory
+      }
       assert.isBelow(grown, 128 * 1024 * 1024)
       // The association's own sockets, and those of 64 lookups.
       assert.isBelow((yield* descriptors(pid)) - files, 150)
