@@ -71,8 +71,8 @@ const stateProblems = ({ config, sourceOf }: Loaded): Lines => {
   return problem === undefined ? [] : [`${sourceOf(["limits", "stateFile"])}: ${problem}`]
 }
 
-const deadRules = ({ rules, sourceOf }: Loaded): Lines =>
-  DeadRules.find(rules).map(({ index, key, why }) =>
+const deadRules = ({ rules, sourceOf }: Loaded, { protocols }: Settings): Lines =>
+  DeadRules.find(rules, protocols).map(({ index, key, why }) =>
     `${sourceOf(["rules", index, ...key === undefined ? [] : [key]])}: can never match: ${escape(why)}`
   )
 
@@ -186,7 +186,7 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
   ]
   const warnings = [
     ...openProxy(loaded, settings, hasUsers),
-    ...deadRules(loaded),
+    ...deadRules(loaded, settings),
     ...strangers(loaded, known),
     ...misspelt(loaded),
     ...unusedListeners(loaded, settings),

@@ -50,7 +50,9 @@ export interface Loaded {
   readonly sourceOf: (path: Yaml.Path) => string
 }
 
-type Fault = Yaml.Fault
+interface Fault extends Yaml.Fault {
+  readonly isUnknownKey?: true
+}
 
 const placeOf = (path: string, { column, line, path: key }: Omit<Fault, "message">): string =>
   `${path}:${line}:${column}${key === "" ? "" : ` ${key}`}`
@@ -58,10 +60,12 @@ const placeOf = (path: string, { column, line, path: key }: Omit<Fault, "message
 const lineOf = (path: string, fault: Fault): string =>
   `${placeOf(path, fault)}${fault.path === "" ? "" : ":"} ${fault.message}`
 
-const inOrder = Order.combine<Fault>(
+/** Of several faults one is told of first, where there is room for one only: keys that are not known are often why. */
+const inOrder = Order.combineAll<Fault>([
+  Order.mapInput(Order.Number, ({ isUnknownKey }) => isUnknownKey === true ? 0 : 1),
   Order.mapInput(Order.Number, ({ line }) => line),
   Order.mapInput(Order.Number, ({ column }) => column)
-)
+])
 
 const failed = (path: string, faults: ReadonlyArray<Fault>): ConfigErrors => {
   const all = Arr.dedupe(Arr.sort(faults, inOrder).map((fault) => escape(lineOf(path, fault))))
@@ -105,7 +109,8 @@ export const parse = Effect.fnUntraced(function*(path: string, text: string) {
         Faults.fromIssue(issue).map((complaint) => {
           const place = document.locate(complaint.path)
           const { column, line, path } = place
-          return { line, column, path, message: complaint.tell(place) }
+          const fault: Fault = { line, column, path, message: complaint.tell(place) }
+          return complaint.isUnknownKey === true ? { ...fault, isUnknownKey: true } : fault
         })
       )
     ),

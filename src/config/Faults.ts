@@ -8,6 +8,8 @@ import type { Path, Place } from "./Yaml.ts"
 /** One complaint; `tell` gives the message, when what stands there is known. */
 export interface Complaint {
   readonly path: Path
+  /** Of a key that is not known: what misses or breaks elsewhere often follows from that. */
+  readonly isUnknownKey?: true
   readonly tell: (place: Place) => string
 }
 
@@ -85,7 +87,7 @@ export const fromIssue = (issue: SchemaIssue.Issue, path: Path = []): ReadonlyAr
     case "MissingKey":
       return [{ path, tell: () => "is missing; add it" }]
     case "UnexpectedKey":
-      return [{ path: shownPath(path), tell: unknownKey(issue.ast, path) }]
+      return [{ path: shownPath(path), isUnknownKey: true, tell: unknownKey(issue.ast, path) }]
     case "InvalidValue":
     case "Forbidden": {
       const message = issue.annotations?.message

@@ -90,6 +90,12 @@ export class TimeWindow {
     return minute >= from && days.has(day) || minute < to && days.has((day + 6) % 7)
   }
 
+  /** Whether it is the same window. */
+  equals({ days, hours: { from, to }, zone }: TimeWindow): boolean {
+    return from === this.hours.from && to === this.hours.to && days.size === this.days.size &&
+      [...days].every((day) => this.days.has(day)) && DateTime.zoneToString(zone) === DateTime.zoneToString(this.zone)
+  }
+
   /** A time as it is seen there: `sun 12:30 in Europe/Berlin`. */
   show(now: number): string {
     const [day, minute] = this.at(now)

@@ -24,6 +24,13 @@ export interface Wish {
 /** How a log names what was asked for. */
 export type Command = Wish["command"] | Forwarding["command"]
 
+/** What can be asked for in each. */
+export const commandsOf: Readonly<Record<Protocol, ReadonlyArray<Command>>> = {
+  socks5: ["connect", "bind", "associate", "resolve", "resolve-ptr"],
+  socks4: ["connect", "bind"],
+  http: ["connect", "forward"]
+}
+
 /** What a client asks for without a tunnel: requests with a destination each (HTTP). */
 export interface Forwarding {
   readonly command: "forward"

@@ -140,6 +140,23 @@ rules:
       "3:5 users[1]: \"old\" can't log in any more: expired 2020-01-01"
     ))
 
+  it.live("warns of rules that several before leave nothing of, and of those for what clients can't speak", () =>
+    fine(
+      "several.yaml",
+      `protocols: [socks5, socks4]
+rules:
+  - { to: 10.0.0.0/8, action: deny }
+  - { name: corp, to: .corp.example, action: deny }
+  - { to: [10.1.0.0/16, db.corp.example], action: allow }
+  - { protocols: http, action: deny }
+  - { to: "::/0", ports: 25, action: deny }
+  - { to: 198.51.100.0/24, ports: 25, action: deny }
+`,
+      "6 rules, 0 tests passed",
+      "5:5 rules[2]: can never match: rule 1 and rule corp before it match all that it would",
+      "6:7 rules[3].protocols: can never match: clients can speak nothing but socks5, socks4 here"
+    ))
+
   it.live("refuses what serve would for an open proxy, and warns of one that is meant, unless the rules close it", () =>
     Effect.gen(function*() {
       yield* fine(

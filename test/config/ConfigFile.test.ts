@@ -391,11 +391,17 @@ describe("a mistake in a configuration file", () => {
       "tests: [{ connect: \"a.test:1\", expect: deny, at: noon }]",
       "1:46 tests[0].at: \"noon\" is not a moment, such as 2027-01-04T10:30:00Z"
     ],
-    // Several at once, in their order.
+    // Several at once: keys that are not known first, else in their order.
     [
-      "workers: 0\nlisen: 1\nlogLevel: x",
-      "1:1 workers: \"0\" is not a whole number from 1 to 1024, or auto",
+      "rules: [{ acton: deny }]",
+      "1:11 rules[0].acton: no such key; did you mean action?",
+      "1:9 rules[0].action: is missing"
+    ],
+    [
+      "workers: 0\nlisen: 1\nlogLevel: x\nruls: []",
       "2:1 lisen: no such key; did you mean listen?",
+      "4:1 ruls: no such key; did you mean rules?",
+      "1:1 workers: \"0\" is not a whole number from 1 to 1024, or auto",
       "3:1 logLevel: \"x\" is not one of trace, debug, info, warn, error, none"
     ]
   ])("is told in %j", ([text, ...lines]) => rejects(text, ...lines))

@@ -6,19 +6,34 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as ConfigFile from "../../src/config/ConfigFile.ts"
 import * as DeadRules from "../../src/config/DeadRules.ts"
-import { List } from "../../src/policy/List.ts"
-import type { Rule } from "../../src/policy/Rule.ts"
+import * as ListModule from "../../src/policy/List.ts"
+import type { Conditions, Rule } from "../../src/policy/Rule.ts"
 import * as RuleEngine from "../../src/policy/RuleEngine.ts"
 
-const lists = "lists: { office: [10.0.0.0/8, .corp.test], none: [] }\n"
+const lists = `lists:
+  office: [10.0.0.0/8, .corp.test]
+  branch: [10.1.0.0/16, a.corp.test]
+  none: []
+`
 
-/** Rules as a file has them, with two lists. */
+/** Too long for its entries to be kept one by one. */
+const many = ListModule.List.make("many", [
+  ...["10.0.0.0/8", ".corp.test", "lone.test", "*.ads.test"].map((text) =>
+    Result.getOrThrow(ListModule.entryFromString(text))
+  ),
+  ...Array.from({ length: 300 }, (_, index) => Result.getOrThrow(ListModule.entryFromString(`n${index}.example`)))
+])
+
+/** Rules as a file has them, with some lists. */
 const rulesOf = Effect.fnUntraced(function*(...rules: ReadonlyArray<string>) {
-  const text = `${lists}rules:\n${rules.map((rule) => `  - { ${rule}, action: deny }\n`).join("")}`
-  const { config } = yield* ConfigFile.parse("sluice.yaml", text)
+  const written = rules.map((rule) => `  - { ${rule}${rule.includes("action:") ? "" : ", action: deny"} }\n`)
+  const { config } = yield* ConfigFile.parse("sluice.yaml", `${lists}rules:\n${written.join("")}`)
   const known = new Map(
-    Object.entries(config.lists).map(([name, entries]) => [name, List.make(name, "file" in entries ? [] : entries)])
+    Object.entries(config.lists).map((
+      [name, entries]
+    ) => [name, ListModule.List.make(name, "file" in entries ? [] : entries)])
   )
+  known.set("many", many)
   return ConfigFile.rulesOf(config.rules, known)
 })
 
@@ -26,6 +41,9 @@ const dead = (...rules: ReadonlyArray<string>) => Effect.map(rulesOf(...rules), 
 
 const Some = <A extends string>(items: ReadonlyArray<A>) =>
   Schema.optionalKey(Schema.Array(Schema.Literals(items)).check(Schema.isMinLength(1), Schema.isMaxLength(3)))
+
+const listed = (given: Readonly<Record<string, ReadonlyArray<string>>>): ReadonlyArray<string> =>
+  Object.entries(given).map(([key, items]) => `${key}: [${items.join(", ")}]`)
 
 describe("rules that can never match", () => {
   it.effect.each<readonly [earlier: string, later: string]>([
@@ -40,7 +58,20 @@ describe("rules that can never match", () => {
     ["to: \"*.db.*\"", "to: [a.db.test, \"*.db.*\"]"],
     ["to: office", "to: [office, a.corp.test]"],
     ["clients: [192.0.2.0/24, office]", "clients: [office, 192.0.2.5], users: ann"],
-    ["listeners: \"127.0.0.1:1080\"", "listeners: \"localhost:1080\", not: { users: ann }"]
+    ["listeners: \"127.0.0.1:1080\"", "listeners: \"localhost:1080\", not: { users: ann }"],
+    ["to: 10.0.0.0/8", "to: 10.1.0.0/16"],
+    ["to: .example.com", "to: a.example.com"],
+    ["ports: [1-100, 101-1000]", "ports: [80, 90-110]"],
+    ["to: office", "to: 10.0.0.0/8, ports: 80"],
+    ["to: office", "to: [10.1.0.0/16, .b.corp.test, branch]"],
+    ["to: [10.0.0.0/8, .test]", "to: [branch, 10.9.0.0/16]"],
+    ["clients: 10.0.0.0/8", "clients: [office, branch]"],
+    ["to: many", "to: [many, 10.1.0.0/16, a.corp.test, .b.corp.test, corp.test, lone.test, \"x.ads.test\", branch]"],
+    ["to: \"*.example.com\"", "to: [.a.example.com, \"*.db.*.example.com\"]"],
+    ["to: .example.com", "to: \"*.db.example.com\""],
+    ["ports: 80, when: { days: mon-tue }", "ports: 80, when: { days: [tue, mon] }"],
+    ["ports: 80, not: { users: ann }", "ports: 80, not: { users: [ann, bob], groups: staff }"],
+    ["action: allow", "to: 10.0.0.0/8, action: deny"]
   ])("are covered by one before: %s, then %s", ([earlier, later]) =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* dead(earlier, later), [{
@@ -59,11 +90,97 @@ describe("rules that can never match", () => {
     ["to: a.test", "to: .a.test"],
     ["to: \"*.db.*\"", "to: .db.test"],
     ["to: .test", "to: [a.test, 10.0.0.1]"],
-    ["to: office", "to: 10.0.0.0/8, ports: 80"],
-    ["to: none", "ports: 80"]
+    ["to: office", "to: 11.0.0.0/8, ports: 80"],
+    ["to: none", "ports: 80"],
+    ["to: \"::/0\"", "to: 10.0.0.0/8"],
+    ["to: many", "to: .lone.test"],
+    ["to: many", "to: 8.0.0.0/6"],
+    ["to: \"a?.test\"", "to: \"a*.test\""],
+    ["to: \"a*.test\"", "to: .a.test"],
+    ["to: .corp.test", "to: branch"],
+    ["ports: [1-100, 102-1000]", "ports: 90-110"],
+    ["ports: 80, when: { days: mon-tue }", "ports: 80, when: { days: mon }"],
+    ["ports: 80, when: { zone: Europe/Berlin }", "ports: 80, when: { zone: Asia/Tokyo }"],
+    ["ports: 80, not: { users: [ann, bob] }", "ports: 80, not: { users: ann }"],
+    ["ports: 80, not: { to: 10.0.0.0/8 }, action: allow", "ports: 80, not: { to: 10.0.0.0/8 }"]
   ])("are not those that match more: %s, then %s", ([earlier, later]) =>
     Effect.gen(function*() {
       assert.notInclude((yield* dead(earlier, later)).map(({ index }) => index), 1)
+    }))
+
+  it.effect.each<readonly [later: string, why: string, ...earlier: ReadonlyArray<string>]>([
+    ["users: [ann, bob]", "rule 1 and rule 3", "users: ann", "users: carl", "users: [dan, bob]"],
+    ["ports: 50-150", "rule low and rule 2", "ports: 1-99, action: allow, name: low", "ports: 100-200"],
+    ["to: [10.1.0.0/16, a.test]", "rule 1 and rule 2", "to: .test", "to: 10.0.0.0/8", "to: 192.0.2.0/24"],
+    ["to: branch, ports: 80", "rule 1 and rule 2", "to: .corp.test", "to: 10.0.0.0/8, ports: 1-100"],
+    [
+      "ports: 1-6",
+      "rule 1, rule 2, rule 3, rule 4 and 2 more",
+      ...[1, 2, 3, 4, 5, 6].map((port) => `ports: ${port}`)
+    ]
+  ])(
+    "are covered by several before that differ in one condition: %s",
+    ([later, why, ...earlier]) =>
+      Effect.gen(function*() {
+        const found = yield* dead(...earlier, later)
+        assert.deepStrictEqual(found, [{ index: earlier.length, why: `${why} before it match all that it would` }])
+      })
+  )
+
+  it.effect.each<readonly [later: string, ...earlier: ReadonlyArray<string>]>([
+    ["users: [ann, bob], ports: [80, 443]", "users: ann, ports: 80", "users: bob, ports: 443"],
+    ["users: [ann, bob]", "users: ann", "users: bob, shadow: true"],
+    ["users: [ann, bob]", "users: ann", "users: bob, not: { ports: 80 }"],
+    ["ports: 50-150", "ports: 1-99", "ports: 101-200"]
+  ])("are not those of which several before leave something: %s", ([later, ...earlier]) =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* dead(...earlier, later), [])
+    }))
+
+  it.effect.each<readonly [rule: string, key: keyof Conditions, why: string]>([
+    [
+      "protocols: http, commands: [bind, associate]",
+      "commands",
+      "clients that speak http ask for nothing but connect, forward"
+    ],
+    [
+      "protocols: [socks4, http], commands: resolve",
+      "commands",
+      "clients that speak socks4, http ask for nothing but connect, bind, forward"
+    ],
+    ["commands: [resolve, resolve-ptr], ports: 80", "ports", "lookups ask for no port"],
+    ["users: ann, not: { users: [bob, ann] }", "users", "not excepts all of it"],
+    ["to: [a.test, .b.test], not: { to: .test }", "to", "not excepts all of it"],
+    ["to: 10.1.0.0/16, not: { to: office }, action: allow", "to", "not excepts all of it"]
+  ])("are those that nothing can meet: %s", ([rule, key, why]) =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* dead(rule), [{ index: 0, key, why }])
+    }))
+
+  it.effect.each([
+    "protocols: http, commands: [bind, connect]",
+    "commands: [resolve, connect], ports: 80",
+    "users: [ann, bob], not: { users: ann }",
+    "users: ann, not: { ports: 80 }",
+    // It denies what an IPv6 address carries, and excepts nothing of that.
+    "to: 10.1.0.0/16, not: { to: office }"
+  ])("are not those that something can meet: %s", (rule) =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* dead(rule), [])
+    }))
+
+  it.effect("are those for protocols that can't be spoken", () =>
+    Effect.gen(function*() {
+      const rules = yield* rulesOf("protocols: http", "protocols: [http, socks5]", "commands: forward")
+      assert.deepStrictEqual(DeadRules.find(rules), [])
+      assert.deepStrictEqual(DeadRules.find(rules, ["socks5", "socks4"]), [
+        { index: 0, key: "protocols", why: "clients can speak nothing but socks5, socks4 here" },
+        {
+          index: 2,
+          key: "commands",
+          why: "clients that speak socks5, socks4 ask for nothing but connect, bind, associate, resolve, resolve-ptr"
+        }
+      ])
     }))
 
   it.effect("are not denials of what an IPv6 address carries, which allowances of a network leave", () =>
@@ -91,57 +208,73 @@ describe("rules that can never match", () => {
       ])
     }))
 
-  const RandomRule = Schema.Struct({
+  const conditions = {
     users: Some(["ann", "bob"]),
     protocols: Some(["socks5", "http"]),
     ports: Some(["80", "80-443", "443", "1-65535"]),
     to: Some([
       "10.0.0.0/8",
       "10.1.0.0/16",
+      "\"::/0\"",
+      "\"64:ff9b::/96\"",
       "a.corp.test",
       ".corp.test",
       "\"*.corp.*\"",
       "office",
+      "branch",
+      "many",
       "none",
       "192.0.2.0/24"
     ]),
-    clients: Some(["10.0.0.0/8", "10.1.2.3", "office"])
+    clients: Some(["10.0.0.0/8", "10.1.2.3", "office", "branch"])
+  }
+
+  const RandomRule = Schema.Struct({
+    conditions: Schema.Struct(conditions),
+    not: Schema.optionalKey(Schema.Struct({ users: conditions.users, to: conditions.to })),
+    action: Schema.Literals(["allow", "deny"])
   })
 
-  const yaml = (rule: typeof RandomRule.Type): string =>
-    Object.entries(rule).map(([key, items]) => `${key}: [${items.join(", ")}]`).join(", ") || "name: all"
+  const yaml = ({ action, conditions, not }: typeof RandomRule.Type): string =>
+    [
+      ...listed(conditions),
+      ...not === undefined ? [] : [`not: { ${listed(not).join(", ")} }`],
+      `action: ${action}`
+    ].join(", ")
 
   const requests = ["ann", "bob", "carl"].flatMap((user) =>
     ["socks5", "http"].flatMap((protocol) =>
       [80, 443, 9000].flatMap((port) =>
-        ["a.corp.test", "corp.test", "x.corp.example", "10.1.2.3", "192.0.2.7"].flatMap((host) =>
-          ["10.1.2.3", "192.0.2.1"].map((client) => ({
+        ["a.corp.test", "corp.test", "x.corp.example", "10.1.2.3", "192.0.2.7", "[64:ff9b::a01:203]"].flatMap((host) =>
+          ["10.1.2.3", "10.2.0.1", "192.0.2.1"].map((client) => ({
             user,
             protocol,
             client: NetAddress.inetAddressUnsafe(Result.getOrThrow(NetAddress.ipFromString(client)), 1),
-            destination: Result.getOrThrow(Host.hostPort(Result.getOrThrow(Host.hostFromString(host)), port))
+            destination: Host.hostPortFromStringUnsafe(`${host}:${port}`)
           }))
         )
       )
     )
   )
 
-  const address = Result.getOrThrow(NetAddress.ipFromString("10.2.3.4"))
+  const addresses = ["10.1.2.3", "10.2.3.4", "2001:db8::1", "64:ff9b::a01:203"].map((text) =>
+    Result.getOrThrow(NetAddress.ipFromString(text))
+  )
 
   it.effect.prop(
     "never decide anything",
     [Schema.Array(RandomRule).check(Schema.isMinLength(2), Schema.isMaxLength(6))],
     ([random]) =>
       Effect.gen(function*() {
-        const named = random.map(yaml).map((rule, index) => rule === "name: all" ? `name: all${index}` : rule)
-        const rules: ReadonlyArray<Rule> = yield* rulesOf(...named)
+        const rules: ReadonlyArray<Rule> = yield* rulesOf(...random.map(yaml))
         const engine = RuleEngine.compile(rules, "allow")
         const found = new Set(DeadRules.find(rules).map(({ index }) => index))
         for (const request of requests) {
-          assert.isFalse(found.has(engine.decide(request, address, 0).index))
-          assert.isFalse(found.has(engine.decide(request, undefined, 0).index))
+          for (const address of [undefined, ...addresses]) {
+            assert.isFalse(found.has(engine.decide(request, address, 0).index))
+          }
         }
       }),
-    { arbitrary: { runs: 60 } }
+    { arbitrary: { runs: 100 } }
   )
 })
