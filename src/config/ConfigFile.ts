@@ -51,7 +51,7 @@ export interface Loaded {
 }
 
 interface Fault extends Yaml.Fault {
-  readonly isUnknownKey?: true
+  readonly isUnknownKey?: boolean | undefined
 }
 
 const placeOf = (path: string, { column, line, path: key }: Omit<Fault, "message">): string =>
@@ -109,8 +109,14 @@ export const parse = Effect.fnUntraced(function*(path: string, text: string) {
         Faults.fromIssue(issue).map((complaint) => {
           const place = document.locate(complaint.path)
           const { column, line, path } = place
-          const fault: Fault = { line, column, path, message: complaint.tell(place) }
-          return complaint.isUnknownKey === true ? { ...fault, isUnknownKey: true } : fault
+          const fault: Fault = {
+            line,
+            column,
+            path,
+            message: complaint.tell(place),
+            isUnknownKey: complaint.isUnknownKey
+          }
+          return fault
         })
       )
     ),

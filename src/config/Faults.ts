@@ -9,7 +9,7 @@ import type { Path, Place } from "./Yaml.ts"
 export interface Complaint {
   readonly path: Path
   /** Of a key that is not known: what misses or breaks elsewhere often follows from that. */
-  readonly isUnknownKey?: true
+  readonly isUnknownKey?: boolean | undefined
   readonly tell: (place: Place) => string
 }
 

@@ -395,7 +395,7 @@ describe("a mistake in a configuration file", () => {
     [
       "rules: [{ acton: deny }]",
       "1:11 rules[0].acton: no such key; did you mean action?",
-      "1:9 rules[0].action: is missing"
+      "1:9 rules[0].action: is missing; add it"
     ],
     [
       "workers: 0\nlisen: 1\nlogLevel: x\nruls: []",
