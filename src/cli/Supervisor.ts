@@ -11,7 +11,7 @@ import * as Equal from "effect/Equal"
 import * as FiberHandle from "effect/FiberHandle"
 import type { Cluster } from "node:cluster"
 import type * as Settings from "../config/Settings.ts"
-import { listenOn } from "../server/Listeners.ts"
+import { isSamePlace, listenOn } from "../server/Listeners.ts"
 import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import type { Accept } from "../transport/Transport.ts"
@@ -78,6 +78,10 @@ const bequeath = (cluster: Cluster, listen: ReadonlyArray<ListenAddress.ListenAd
   return toWorker
 }
 
+/** Workers inherit when they start. */
+const inheritedTooLate = (address: ListenAddress.ListenAddress, { listenSource }: Wanted) =>
+  failed(`${listenSource}: workers take ${ListenAddress.format(address)} at the start only; restart, or give listen`)
+
 /** What a supervisor has to do with. */
 interface Staff {
   readonly pool: Pool
@@ -91,27 +95,36 @@ interface Staff {
   readonly read: Effect.Effect<Wanted, CommandError>
 }
 
-/** The configuration as it is now for all workers: those who listen as before switch where they are. */
+/** The configuration as it is now for all workers, who switch where they are. */
 const reloading = Effect.fnUntraced(function*(staff: Staff, { bound: first, files: held, wanted }: Serving) {
   const { asked, counters, keep, manager, pool, read, taskFor } = staff
-  let [bound, files, listen] = [first, held, wanted.settings.listen]
+  let [bound, files, inForce] = [first, held, wanted.settings]
   const apply = Effect.fnUntraced(function*(next: Wanted) {
     const { loaded, settings } = next
     const fresh = yield* Snapshot.take(next, files)
-    const before = new Map(listen.map((address, index) => [ListenAddress.format(address), bound[index]]))
     // One that stays keeps the port that it was given for 0.
     const known = (address: ListenAddress.ListenAddress) =>
-      listen.some((one) => Equal.equals(one, address)) ? before.get(ListenAddress.format(address)) : undefined
+      bound[inForce.listen.findIndex((one) => Equal.equals(one, address))]
     const added = settings.listen.filter((address) => known(address) === undefined)
-    const found = yield* Effect.mapError(tryOut(added), (error) => ListenFailure.refused(error, next.listenSource))
-    const all = settings.listen.flatMap((address) => known(address) ?? found[added.indexOf(address)] ?? [])
-    const task = taskFor(all, settings, fresh)
-    const ended = Equal.equals(settings.listen, listen)
-      ? yield* pool.reload(task)
-      : yield* Effect.as(pool.restartWith(task), 0)
+    const lost = added.find(({ _tag }) => _tag === "Descriptor")
+    if (lost !== undefined) return yield* inheritedTooLate(lost, next)
+    const kept = new Set(settings.listen.map(known))
+    const blocking = bound.filter((address) => !kept.has(address) && added.some((other) => isSamePlace(address, other)))
+    const stayOn = (addresses: Addresses) => pool.reload(taskFor(addresses, inForce, files))
+    const change = Effect.gen(function*() {
+      // All have to let go of a place before it can be tried out.
+      if (blocking.length > 0) yield* stayOn(bound.filter((address) => !blocking.includes(address)))
+      const found = yield* Effect.mapError(tryOut(added), (error) => ListenFailure.refused(error, next.listenSource))
+      const all = settings.listen.flatMap((address) => known(address) ?? found[added.indexOf(address)] ?? [])
+      return { all, ended: yield* pool.reload(taskFor(all, settings, fresh)) }
+    })
+    const { all, ended } = yield* Effect.tapError(
+      change,
+      () => blocking.length === 0 ? Effect.void : Effect.ignore(stayOn(bound))
+    )
     if (loaded !== undefined) yield* counters?.replace(loaded.config) ?? Effect.void
     yield* keep(fresh)
-    listen = settings.listen
+    inForce = settings
     bound = all
     files = fresh
     return ended === 0 ? {} : { ended }

@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
@@ -46,13 +47,13 @@ const listen = Effect.gen(function*() {
   const drain = Deferred.makeUnsafe<void>()
   const end = Deferred.makeUnsafe<void>()
   const reloads = yield* Queue.unbounded<ReloadOrder>()
-  const sockets = new Map<number, WorkerMessage.Socket>()
+  const sockets = new Map<string, WorkerMessage.Socket>()
   process.on("message", (message: unknown, handle: unknown) => {
     const known = Option.getOrUndefined(WorkerMessage.decode.toWorker(message))
     switch (known?._tag) {
       case "Socket":
         // Node makes an object of it before we see the message.
-        return void sockets.set(known.index, handle as WorkerMessage.Socket)
+        return void sockets.set(known.address, handle as WorkerMessage.Socket)
       case "Serve":
         return void Deferred.doneUnsafe(serve, Effect.succeed(known))
       case "Prepare":
@@ -89,22 +90,23 @@ const report = Effect.gen(function*() {
   )
 })
 
-/** How a listener begins to listen, in the order of the addresses. */
-const open = ({ reusePort }: Serve, sockets: ReadonlyMap<number, WorkerMessage.Socket>) => {
-  let next = 0
-  return (server: NodeTransport.ClosedServer, options: NodeTransport.ListenOptions): void => {
-    const index = next++
-    const socket = sockets.get(index)
+/** How a listener begins to listen. */
+const open =
+  ({ reusePort }: Serve, sockets: Map<string, WorkerMessage.Socket>): NonNullable<NodeTransport.Options["open"]> =>
+  (server, options, inet) => {
+    const address = NetAddress.formatInet(inet)
+    const socket = sockets.get(address)
+    // The next listener there, if there is one, needs another.
+    sockets.delete(address)
     if (socket !== undefined) return void server.listen(socket, options.backlog)
     server.listen({ ...options, reusePort })
     if (!reusePort) return
     server.once("listening", () => {
       // `_handle` is not in the types; where it is missing, the supervisor keeps no copy.
       const { _handle } = server as { readonly _handle?: WorkerMessage.Socket }
-      if (_handle !== undefined) Effect.runFork(tell({ _tag: "Socket", index }, _handle))
+      if (_handle !== undefined) Effect.runFork(tell({ _tag: "Socket", address }, _handle))
     })
   }
-}
 
 const problemOf = <A, E extends { readonly message: string }>(effect: Effect.Effect<A, E>) =>
   Effect.match(effect, { onSuccess: () => ({}), onFailure: ({ message }) => ({ problem: message }) })
@@ -124,11 +126,11 @@ const readingFrom = (files: ReadonlyArray<WorkerMessage.PinnedFile>) =>
   )
 
 /** Takes other configurations, when the supervisor has heard from all workers that they can. */
-const heed = Effect.fnUntraced(function*(orders: Queue.Dequeue<ReloadOrder>, read: Read, { listen }: Serve) {
+const heed = Effect.fnUntraced(function*(orders: Queue.Dequeue<ReloadOrder>, read: Read) {
   const reload = yield* Proxy.Reload
   let ready: Proxy.Prepared | undefined
   const prepare = Effect.fnUntraced(function*(order: Extract<ReloadOrder, { readonly _tag: "Prepare" }>) {
-    const wanted = yield* Effect.map(read, partOf({ ...order, listen }))
+    const wanted = yield* Effect.map(read, partOf(order))
     ready = yield* Effect.mapError(reload.prepare(wanted), KnownUsers.fault(wanted))
   })
   const follow = Effect.fnUntraced(function*(order: ReloadOrder) {
@@ -154,7 +156,7 @@ const serve = Effect.fnUntraced(
       return yield* Effect.gen(function*() {
         const server = yield* SocksServer
         yield* report
-        if (wanted.loaded !== undefined) yield* Effect.forkScoped(heed(reloads, read, orders))
+        if (wanted.loaded !== undefined) yield* Effect.forkScoped(heed(reloads, read))
         yield* tell({ _tag: "Listening" })
         yield* drain
         yield* server.drain

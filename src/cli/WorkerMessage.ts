@@ -14,15 +14,20 @@ const PinnedFile = Schema.Union([
 ])
 export type PinnedFile = typeof PinnedFile.Type
 
+/** What a worker is told of its place among the others. */
+const place = {
+  /** Where to listen, with no port 0 among them. */
+  listen: Schema.Array(ListenAddress.Json),
+  /** Its share. */
+  maxConnections: Schema.optionalKey(Schema.Int)
+}
+
 export const ToWorker = Schema.TaggedUnion({
-  /** Beside it comes the socket of a listener, by its place among the listeners. Before `Serve`. */
-  Socket: { index: Schema.Int },
+  /** Beside it comes a socket that listens already, by its address. Before `Serve`. */
+  Socket: { address: Schema.String },
   /** Listen, and serve. */
   Serve: {
-    /** Where, with no port 0 among them. */
-    listen: Schema.Array(ListenAddress.Json),
-    /** The share of this worker. */
-    maxConnections: Schema.optionalKey(Schema.Int),
+    ...place,
     /** Whether it listens by itself, beside the others, or lets the supervisor accept. */
     reusePort: Schema.Boolean,
     /** What the configuration is read from. */
@@ -31,8 +36,7 @@ export const ToWorker = Schema.TaggedUnion({
   /** Read the configuration again, from these files, and make ready to serve by it. `Prepared` answers. */
   Prepare: {
     files: Schema.Array(PinnedFile),
-    /** The share of this worker, from then on. */
-    maxConnections: Schema.optionalKey(Schema.Int)
+    ...place
   },
   /** Serve by what was made ready. `Committed` answers. */
   Commit: {},
@@ -48,8 +52,8 @@ export type ToWorker = typeof ToWorker.Type
 export const FromWorker = Schema.TaggedUnion({
   /** Ready for orders. */
   Started: {},
-  /** Beside it comes the socket of a listener, which outlives the worker that opened it. */
-  Socket: { index: Schema.Int },
+  /** Beside it comes the socket of a listener, by its address; it outlives the worker that opened it. */
+  Socket: { address: Schema.String },
   /** All listeners are there. */
   Listening: {},
   /** The configuration is ready to be served by; or why it is not. */

@@ -2,13 +2,14 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import * as FiberHandle from "effect/FiberHandle"
 import * as FiberSet from "effect/FiberSet"
+import * as Num from "effect/Number"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Cluster } from "node:cluster"
+import * as ListenAddress from "../transport/ListenAddress.ts"
 import { type CommandError, failed } from "./CommandError.ts"
 import type { Snapshot } from "./Snapshot.ts"
 import { type Ending, type Orders, type Task, WorkerProcess } from "./WorkerProcess.ts"
@@ -57,8 +58,8 @@ const fieldsOf = (worker: WorkerProcess, { code, signal }: Ending) => ({
   sessions: worker.sessions
 })
 
-/** Lets a worker change its configuration, which it has said it can; whoever takes the place of one that can't has the new one. */
-const commit = (worker: WorkerProcess) =>
+/** Lets a worker follow others that have changed; whoever takes the place of one that can't has the new configuration. */
+const follow = (worker: WorkerProcess) =>
   Effect.catch(
     worker.commit,
     ({ message }) =>
@@ -68,18 +69,26 @@ const commit = (worker: WorkerProcess) =>
       }).pipe(Effect.andThen(Effect.sync(() => worker.kill())), Effect.as(0))
   )
 
-/** The sockets of addresses that are wanted as before, by their new places. */
-const stillWanted = ({ serve, sockets }: Orders, next: Orders["serve"]): Orders["sockets"] =>
-  new Map(next.listen.flatMap((address, index) => {
-    const before = serve.listen.findIndex((known) => Equal.equals(known, address))
-    const socket = sockets.get(before)
-    return socket === undefined ? [] : [[index, socket] as const]
-  }))
+/**
+ * Lets one worker change its configuration alone: what only shows when it is done, such as an address that can't be had,
+ * must not divide them. Fails when all is as it was.
+ */
+const lead = Effect.fnUntraced(function*(ready: ReadonlyArray<WorkerProcess>) {
+  for (const [index, worker] of ready.entries()) {
+    const ended = yield* worker.commit
+    if (ended !== undefined) return { ended, others: ready.slice(index + 1) }
+  }
+  return yield* failed("no worker lived to take the configuration; try again")
+})
 
-/** Closes the sockets of orders that other orders do not have. */
-const closeOthers = ({ sockets }: Orders, { sockets: kept }: Orders): void => {
-  const others = new Set(kept.values())
-  for (const socket of sockets.values()) if (!others.has(socket)) socket.close()
+/** Lets go of the sockets that a place's workers don't listen on any more. */
+const closeUnwanted = ({ orders: { serve, sockets } }: Slot): void => {
+  const wanted = new Set(serve.listen.map(ListenAddress.socketOf))
+  for (const [address, socket] of sockets) {
+    if (wanted.has(address)) continue
+    socket.close()
+    sockets.delete(address)
+  }
 }
 
 /** Lets go of a place's listening sockets, so that clients come to those that remain, or to none. */
@@ -220,52 +229,33 @@ export const make = Effect.fnUntraced(function*(cluster: Cluster, options: Optio
         return Effect.onError(replace(slot), () => Effect.sync(() => void (slot.orders = before)))
       }, { discard: true })
     }),
-    /** Replaces all of them, or none, with others to listen elsewhere. What stays keeps its sockets, and who waits there. */
-    restartWith: (next: Task) =>
-      Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
-        const before = slots.map(({ orders }) => orders)
-        for (const slot of slots) slot.orders = { ...next, sockets: stillWanted(slot.orders, next.serve) }
-        const successors = new Map<Slot, WorkerProcess>()
-        // Where one has crashed, the next is on its way, and finds the new orders.
-        const launchOne = (slot: Slot) =>
-          slot.current === undefined
-            ? Effect.void
-            : Effect.map(restore(launch(slot)), (worker) => void successors.set(slot, worker))
-        yield* Effect.forEach(slots, launchOne, { concurrency: "unbounded", discard: true }).pipe(
-          Effect.onError(() =>
-            Effect.forEach(slots, (slot, index) => {
-              const abandoned = slot.orders
-              slot.orders = before[index] ?? abandoned
-              closeOthers(abandoned, slot.orders)
-              const successor = successors.get(slot)
-              return successor === undefined ? Effect.void : FiberSet.run(farewells, farewell(successor))
-            })
+    /**
+     * Lets all of them take another configuration, and listen where that says, or none. Tells how many connections that
+     * ended. Those that have died meanwhile have no say in it: who takes their place has the new one.
+     */
+    reload: (next: Task) =>
+      Effect.ensuring(
+        Effect.gen(function*() {
+          const asked = slots.flatMap(({ current }) => current ?? [])
+          const abortAll = Effect.sync(() => asked.forEach((worker) => worker.abort()))
+          const prepare = Effect.filter(asked, (worker) => worker.prepare(next), { concurrency: "unbounded" })
+          // Where all have crashed, those on their way find the new orders.
+          const { ended, others } = asked.length === 0
+            ? { ended: 0, others: [] }
+            : yield* Effect.onError(Effect.flatMap(prepare, lead), () => abortAll)
+          // For those who start meanwhile, too.
+          for (const slot of slots) slot.orders = { ...next, sockets: slot.orders.sockets }
+          const more = yield* Effect.forEach(others, follow, { concurrency: "unbounded" })
+          // One that has begun to listen since the others were asked.
+          const late = slots.filter(({ current }) => current !== undefined && !asked.includes(current))
+          yield* Effect.forEach(
+            late,
+            (slot) => Effect.catch(replace(slot), () => Effect.sync(() => slot.current?.kill()))
           )
-        )
-        yield* Effect.forEach(slots, (slot, index) => {
-          const left = before[index]
-          if (left !== undefined) closeOthers(left, slot.orders)
-          const successor = successors.get(slot)
-          return successor === undefined
-            ? Effect.void
-            : Effect.andThen(dismiss(slot), keep(slot, successor))
-        }, { discard: true })
-      })),
-    /** Lets all of them take another configuration, or none. Tells how many connections that ended. */
-    reload: Effect.fnUntraced(function*(next: Task) {
-      const workers = slots.flatMap(({ current }) => current ?? [])
-      yield* Effect.forEach(workers, (worker) => worker.prepare(next), { concurrency: "unbounded", discard: true })
-        .pipe(
-          Effect.onError(() => Effect.sync(() => workers.forEach((worker) => worker.abort())))
-        )
-      // For those who start meanwhile, too.
-      for (const slot of slots) slot.orders = { ...next, sockets: slot.orders.sockets }
-      const ended = yield* Effect.forEach(workers, commit, { concurrency: "unbounded" })
-      // One that has begun to listen since the others were asked.
-      const late = slots.filter(({ current }) => current !== undefined && !workers.includes(current))
-      yield* Effect.forEach(late, (slot) => Effect.catch(replace(slot), () => Effect.sync(() => slot.current?.kill())))
-      return ended.reduce((sum, count) => sum + count, 0)
-    }),
+          return Num.sumAll([ended, ...more].map((count = 0) => count))
+        }),
+        Effect.sync(() => slots.forEach(closeUnwanted))
+      ),
     /** Stops them all, and waits until they are gone. Returns how many clients were turned away. */
     drain: Effect.gen(function*() {
       yield* Effect.forEach(slots, ({ keeper }) => FiberHandle.clear(keeper), { discard: true })

@@ -23,10 +23,10 @@ export interface Task {
 /** What a worker is told once it has started. */
 export interface Orders extends Task {
   /**
-   * The sockets of the listeners, by their place. The first worker that gets this map opens them, and puts them there;
+   * The sockets of the listeners, by their address. The first worker that gets this map opens them, and puts them there;
    * those after it go on with the same, so that no client that waits to be accepted is lost between them.
    */
-  readonly sockets: Map<number, WorkerMessage.Socket>
+  readonly sockets: Map<string, WorkerMessage.Socket>
 }
 
 /** How a process ended. */
@@ -93,19 +93,24 @@ export class WorkerProcess {
   /** Until the process is gone. */
   readonly end: Effect.Effect<Ending> = Effect.suspend(() => Deferred.await(this.whenEnded))
 
-  /** Asks it to make ready for another configuration; fails with why it can't. */
-  prepare({ files, serve: { maxConnections } }: Task): Effect.Effect<void, CommandError> {
-    return Effect.suspend(() =>
-      Effect.asVoid(this.ask({
-        _tag: "Prepare",
-        files: files.message,
-        ...maxConnections !== undefined && { maxConnections }
-      }))
-    )
+  /** Asks it to make ready for another configuration; fails with why it can't. Tells whether it is still there. */
+  prepare({ files, serve: { listen, maxConnections } }: Task): Effect.Effect<boolean, CommandError> {
+    return Effect.suspend(() => {
+      const place = { listen, ...maxConnections !== undefined && { maxConnections } }
+      const silent = Effect.fail(failed(`worker ${this.number} does not take the configuration`))
+      const answer = this.ask({ _tag: "Prepare", files: files.message, ...place }, silent)
+      return Effect.map(answer, (ended) => ended !== undefined)
+    })
   }
 
-  /** Lets it serve by what it made ready; tells how many connections that ended. */
-  readonly commit: Effect.Effect<number, CommandError> = Effect.suspend(() => this.ask({ _tag: "Commit" }))
+  /**
+   * Lets it serve by what it made ready; fails with why it can't, and goes on as before then. Tells how many connections
+   * that ended, or `undefined` when the worker is gone; one that says nothing is ended, since nobody knows what it does.
+   */
+  readonly commit: Effect.Effect<number | undefined, CommandError> = Effect.suspend(() => {
+    const end = Effect.as(Effect.andThen(Effect.sync(() => this.kill()), this.end), undefined)
+    return this.ask({ _tag: "Commit" }, end)
+  })
 
   /** Lets it forget what it made ready. */
   abort(): void {
@@ -122,14 +127,16 @@ export class WorkerProcess {
     this.worker.process.kill("SIGKILL")
   }
 
-  /** One question at a time. One that ends, or says nothing for long, has no answer. */
-  private ask(question: WorkerMessage.ToWorker): Effect.Effect<number, CommandError> {
+  /** One question at a time. Of a worker that ends, the answer is `undefined`; `silent` is that of one that has none. */
+  private ask(
+    question: WorkerMessage.ToWorker,
+    silent: Effect.Effect<undefined, CommandError>
+  ): Effect.Effect<number | undefined, CommandError> {
     const answer = this.answer = Deferred.makeUnsafe<number, CommandError>()
     this.tell(question)
-    const silent = failed(`worker ${this.number} does not take the configuration`)
     return Deferred.await(answer).pipe(
-      Effect.raceFirst(Effect.andThen(this.end, Effect.fail(silent))),
-      Effect.timeoutOrElse({ duration: reloadTimeout, orElse: () => Effect.fail(silent) })
+      Effect.raceFirst(Effect.as(this.end, undefined)),
+      Effect.timeoutOrElse({ duration: reloadTimeout, orElse: () => silent })
     )
   }
 
@@ -152,11 +159,11 @@ export class WorkerProcess {
     const known = Option.getOrUndefined(WorkerMessage.decode.fromWorker(message))
     switch (known?._tag) {
       case "Started":
-        for (const [index, socket] of this.orders.sockets) this.tell({ _tag: "Socket", index }, socket)
+        for (const [address, socket] of this.orders.sockets) this.tell({ _tag: "Socket", address }, socket)
         return this.tell({ ...this.orders.serve, files: this.orders.files.message })
       case "Socket":
         // Node makes an object of it before we see the message.
-        return void this.orders.sockets.set(known.index, handle as WorkerMessage.Socket)
+        return void this.orders.sockets.set(known.address, handle as WorkerMessage.Socket)
       case "Listening":
         return void Deferred.doneUnsafe(this.whenListening, Effect.void)
       case "Prepared":

@@ -54,8 +54,8 @@ export type OpenOne = (
   all: Addresses
 ) => Effect.Effect<Listener<ListenAddress.ListenAddress>, ListenError, Scope.Scope>
 
-/** What the operating system gives to one of them only. */
-const isSamePlace = (one: ListenAddress.ListenAddress, other: ListenAddress.ListenAddress): boolean => {
+/** Whether the operating system gives a place to one of them only. */
+export const isSamePlace = (one: ListenAddress.ListenAddress, other: ListenAddress.ListenAddress): boolean => {
   const [a, b] = [ListenAddress.inetOf(one), ListenAddress.inetOf(other)]
   return a === undefined || b === undefined
     ? ListenAddress.format(one) === ListenAddress.format(other)

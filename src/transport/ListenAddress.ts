@@ -62,6 +62,12 @@ export const inetOf = (listen: ListenAddress): NetAddress.InetAddress | undefine
   }
 }
 
+/** The TCP socket behind it, as a text that is the same for addresses that can't be open at once; `undefined` for others. */
+export const socketOf = (listen: ListenAddress): string | undefined => {
+  const inet = inetOf(listen)
+  return inet === undefined ? undefined : NetAddress.formatInet(inet)
+}
+
 /** `HOST:PORT`, `tls://HOST:PORT` or `unix:PATH`. */
 export const format = (listen: ListenAddress): string => {
   switch (listen._tag) {

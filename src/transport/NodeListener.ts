@@ -24,7 +24,7 @@ export interface Options {
    * How a server begins to listen on TCP. Default: `server.listen(options)`. Processes that share a port have ways of
    * their own, such as `reusePort`, or a socket that listens already.
    */
-  readonly open?: (server: ClosedServer, options: ListenOptions) => void
+  readonly open?: (server: ClosedServer, options: ListenOptions, address: NetAddress.InetAddress) => void
 }
 
 /** Where a server is to listen, as Node spells it. */
@@ -159,7 +159,7 @@ export const make = (options?: Options): Required<Pick<Transport["Service"], "li
     const where: ListenOptions = { host: NetAddress.formatHost(address), port: address.port, backlog, ipv6Only }
     const server = yield* serve(listened, accept, kind, (server) => {
       if (options?.exclusive === true) server.listen({ ...where, exclusive: true })
-      else begin(server, where)
+      else begin(server, where, address)
     })
     const bound = server.address()
     const listener: Listener = {

@@ -10,7 +10,7 @@ import { join } from "node:path"
 import * as PasswordHash from "../../src/policy/PasswordHash.ts"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
-import { children } from "../support/ProcessInfo.ts"
+import { children, processorSeconds } from "../support/ProcessInfo.ts"
 import { ask, AU, C4, connect, connectThrough, G0, probe, type RawClient } from "../support/RawClient.ts"
 import { echo, target } from "../support/Targets.ts"
 import { associated, U4, udpEcho } from "../support/Udp.ts"
@@ -221,6 +221,8 @@ describe("a changed configuration", () => {
     }), 60_000)
 })
 
+const twoOn = (...listen: ReadonlyArray<string>) => `workers: 2\nlisten: ${JSON.stringify(listen)}\n`
+
 describe("a changed configuration, with workers", () => {
   it.live("is taken by each of them, or by none, and running connections stay", () =>
     Effect.gen(function*() {
@@ -289,23 +291,83 @@ describe("a changed configuration, with workers", () => {
       assert.isAtMost(clients.filter(({ _tag }) => _tag === "Some").length, 4)
     }))
 
-  it.live("may open another listener: those that stay refuse nobody", () =>
+  it.live("may open another listener: no client of those that stay notices, and all are judged as before", () =>
     Effect.gen(function*() {
       const origin = yield* echo()
       const { port: free } = yield* Effect.scoped(echo())
-      const { change, proxy } = yield* setup("workers: 2\nlisten: [127.0.0.1:0]\n", ["--drain-timeout", "10s"])
-      const running = yield* connectThrough(proxy.port, origin.port)
+      const { change, proxy } = yield* setup("workers: 2\nlisten: [127.0.0.1:0]\n", ["--drain-timeout", "100ms"])
+      const pids = children(proxy.pid)
+      const running = yield* Effect.forEach(Array.from({ length: 6 }), () => connectThrough(proxy.port, origin.port))
       const visits = yield* Effect.forkChild(
         Effect.forEach(Array.from({ length: 300 }), () => probe(proxy.port, origin.port), { concurrency: 4 })
       )
-      assert.match(
-        yield* change(`workers: 2\nlisten: ["127.0.0.1:0", "127.0.0.1:${free}"]\n`),
-        /configuration loaded/
-      )
+      const both = `workers: 2\nlisten: ["127.0.0.1:0", "127.0.0.1:${free}"]\n`
+      assert.match(yield* change(both), /configuration loaded/)
       assert.deepStrictEqual([...new Set(yield* Fiber.join(visits))], [true])
-      assert.isTrue(yield* probe(free, origin.port))
-      assert.isTrue(yield* echoes(running))
-      yield* running.end
+      for (let i = 0; i < 8; i++) assert.isTrue(yield* probe(free, origin.port))
+      // Longer than a worker would have that is told to stop.
+      yield* Effect.sleep("500 millis")
+      for (const client of running) assert.isTrue(yield* echoes(client))
+      assert.deepStrictEqual(children(proxy.pid), pids)
+      assert.match(yield* change(`${both}rules:\n${deny("no-one", origin.port)}`), /configuration loaded.* ended=6$/)
+      for (const client of running) assert.isTrue(yield* ends(client))
+    }))
+
+  it.live("closes listeners, moves them to another address of the port, or keeps them all where one can't be had", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { port: free } = yield* Effect.scoped(echo())
+      const { change, proxy } = yield* setup(twoOn("127.0.0.1:0", `127.0.0.1:${free}`))
+      yield* Effect.forEach([1, 2], () => proxy.takeLine(/worker listens/))
+      const running = yield* Effect.forEach(Array.from({ length: 4 }), () => connectThrough(free, origin.port))
+      const isServed = Effect.gen(function*() {
+        for (let i = 0; i < 8; i++) {
+          assert.isTrue(yield* probe(proxy.port, origin.port))
+          assert.isTrue(yield* probe(free, origin.port))
+        }
+      })
+      const inUse = new RegExp(`not loaded, .* reason="\\S+ listen: 127\\.0\\.0\\.1:${origin.port} is in use; .*"$`)
+      assert.match(yield* change(twoOn("127.0.0.1:0", `127.0.0.1:${origin.port}`)), inUse)
+      yield* isServed
+      const anywhere = `openProxy: true\n${twoOn("127.0.0.1:0", `0.0.0.0:${free}`)}`
+      assert.match(yield* change(anywhere), /configuration loaded/)
+      yield* isServed
+      // It has let go of the place when it finds that it can't have another.
+      assert.match(yield* change(twoOn("127.0.0.1:0", `127.0.0.1:${free}`, `127.0.0.1:${origin.port}`)), inUse)
+      yield* isServed
+      assert.match(yield* change(twoOn("127.0.0.1:0", `127.0.0.1:${free}`)), /configuration loaded/)
+      yield* isServed
+      for (const pid of children(proxy.pid)) {
+        process.kill(pid, "SIGKILL")
+        yield* proxy.takeLine(/worker crashed/)
+        yield* proxy.takeLine(/worker listens/)
+      }
+      yield* isServed
+      yield* Effect.forEach(running, (client) => client.readToEnd)
+      assert.match(yield* change(twoOn("127.0.0.1:0")), /configuration loaded/)
+      assert.strictEqual((yield* Effect.flip(connect(free))).code, "ECONNREFUSED")
+      for (let i = 0; i < 8; i++) assert.isTrue(yield* probe(proxy.port, origin.port))
+    }))
+
+  it.live("is taken though a worker dies meanwhile, whose successor serves by it too", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const names = Array.from({ length: 400_000 }, (_, index) => `name-${index}.test\n`).join("")
+      const text = "workers: 2\nlogLevel: debug\n" + listen
+      const { change, folder, proxy } = yield* setup(text)
+      writeFileSync(join(folder, "names.txt"), names)
+      yield* Effect.forEach([1, 2], () => proxy.takeLine(/worker listens/))
+      const [pid = 0] = children(proxy.pid)
+      const idle = yield* processorSeconds(pid)
+      const rules = `lists: { names: { file: names.txt } }\nrules:\n  - { name: names, to: names, action: deny }\n`
+      const changed = yield* Effect.forkChild(change(`${text}${rules}${deny("no-one", origin.port)}`))
+      // Reading so many names takes them longer than this.
+      assert.isTrue(yield* within(Effect.map(processorSeconds(pid), (used) => used > idle + 0.05), "5 seconds"))
+      process.kill(pid, "SIGKILL")
+      assert.match(yield* Fiber.join(changed), /configuration loaded/)
+      yield* proxy.takeLine(/worker listens/)
+      const replies = yield* Effect.forEach(Array.from({ length: 8 }), () => ask(proxy.port, C4(origin.port)))
+      assert.deepStrictEqual(replies.map((reply) => reply[1]), Array.from({ length: 8 }, () => 2))
     }))
 })
 

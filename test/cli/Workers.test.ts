@@ -50,7 +50,8 @@ const isAlive = (pid: number): boolean => {
   }
 }
 
-const gone = (workers: ReadonlyArray<Worker>) => within(Effect.sync(() => !workers.some(({ pid }) => isAlive(pid))))
+const gone = (workers: ReadonlyArray<Worker>) =>
+  within(Effect.sync(() => !workers.some(({ pid }) => isAlive(pid))), "5 seconds")
 
 /** Whether a relayed connection still works. */
 const echoes = (client: RawClient): Effect.Effect<boolean> =>
@@ -226,7 +227,9 @@ describe("serve --workers", () => {
       assert.deepStrictEqual(successors.map(({ number }) => number), [3, 4])
 
       assert.deepStrictEqual(yield* Effect.filter(long, echoes), long)
-      assert.isTrue([...workers, ...successors].every(({ pid }) => isAlive(pid)))
+      assert.isTrue(successors.every(({ pid }) => isAlive(pid)))
+      // Where the system gave one of them no connection, that one is gone already.
+      assert.isTrue(workers.some(({ pid }) => isAlive(pid)))
       yield* Effect.forEach(long, (client) => client.end)
       assert.isTrue(yield* gone(workers))
       assert.isTrue(successors.every(({ pid }) => isAlive(pid)))

@@ -32,13 +32,13 @@ const allSockets = Effect.fnUntraced(function*(pid: number, flags = "-tanopH") {
 export const sockets = (pid: number) =>
   Effect.map(allSockets(pid), (lines) => lines.filter((line) => !line.startsWith("LISTEN")))
 
-/** How many TCP sockets it listens on. */
 /** The processes that it has started, and that are still there. */
 export const children = (pid: number): ReadonlyArray<number> =>
   readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
     readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8").split(" ").filter((child) => child !== "").map(Number)
   )
 
+/** How many TCP sockets it listens on. */
 export const listeners = (pid: number) =>
   Effect.map(allSockets(pid), (lines) => lines.filter((line) => line.startsWith("LISTEN")).length)
 
