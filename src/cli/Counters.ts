@@ -1,6 +1,6 @@
 /**
- * What is counted of clients: what they use, and how often their logins fail. With workers the supervisor counts, and they
- * ask it.
+ * What is remembered of clients: what they use, how often their logins fail, and which session is which. With workers the
+ * supervisor remembers, and they ask it.
  */
 import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
@@ -10,11 +10,13 @@ import type * as Scope from "effect/Scope"
 import type { Config } from "../config/Config.ts"
 import type { BanList } from "../policy/BanList.ts"
 import type { LimitStore } from "../policy/LimitStore.ts"
+import type { SessionEpochs } from "../policy/SessionEpochs.ts"
 import type { WorkerProcess } from "./WorkerProcess.ts"
 
 export interface Counters {
   readonly limits: LimitStore["Service"]
   readonly bans: BanList["Service"]
+  readonly epochs: SessionEpochs
   /** Goes on by another configuration. */
   readonly replace: (config: Config) => Effect.Effect<void>
 }
@@ -22,6 +24,8 @@ export interface Counters {
 // Who has no configuration file pays for none of it.
 const importLimits = Effect.promise(() => import("../policy/MemoryLimits.ts"))
 const importBans = Effect.promise(() => import("../policy/BanList.ts"))
+const importEpochs = Effect.promise(() => import("../policy/SessionEpochs.ts"))
+const importShared = Effect.promise(() => import("../policy/SharedEpochs.ts"))
 const importNetworks = Effect.promise(() => import("../policy/ClientNetwork.ts"))
 const importMessages = Effect.promise(() => import("../policy/LimitMessage.ts"))
 const importKeepers = Effect.promise(() =>
@@ -39,6 +43,7 @@ const memory = Effect.fnUntraced(function*({ bans, limits }: Config) {
   return {
     limits: counted,
     bans: banned.bans,
+    epochs: (yield* importEpochs).make(),
     replace: (next: Config) =>
       Effect.andThen(
         // Before the limits, so that a quota finds what was used of it.
@@ -60,14 +65,15 @@ const lift = Effect.fnUntraced(function*(bans: BanList["Service"], { bans: { all
 
 /** In this process, for this process. */
 export const own = Effect.fnUntraced(function*(config: Config): Effect.fn.Return<Counters, never, Scope.Scope> {
-  const { bans, limits, replace } = yield* memory(config)
-  return { bans, limits, replace: (next) => Effect.andThen(replace(next), lift(bans, next)) }
+  const { bans, epochs, limits, replace } = yield* memory(config)
+  return { bans, epochs, limits, replace: (next) => Effect.andThen(replace(next), lift(bans, next)) }
 })
 
 /** In this process, for its workers. */
 export const keep = Effect.fnUntraced(function*(config: Config) {
-  const { bans, limits, replace } = yield* memory(config)
+  const { bans, epochs, limits, replace } = yield* memory(config)
   const [LimitKeeper, BanKeeper] = yield* importKeepers
+  const SharedEpochs = yield* importShared
   const { decode, encode } = yield* importMessages
   const keeper = BanKeeper.make(bans)
   return {
@@ -77,11 +83,13 @@ export const keep = Effect.fnUntraced(function*(config: Config) {
       const send = (message: Parameters<typeof encode.fromKeeper>[0]) => worker.send(encode.fromKeeper(message))
       const limited = yield* LimitKeeper.connect(limits, send)
       const banned = yield* keeper.connect(send)
+      const tagged = SharedEpochs.attend(epochs, send)
       worker.hear((message) => {
         const known = Option.getOrUndefined(decode.toKeeper(message))
         if (known === undefined) return
         limited(known)
         banned(known)
+        tagged(known)
       })
     })
   }
@@ -90,6 +98,7 @@ export const keep = Effect.fnUntraced(function*(config: Config) {
 /** In the supervisor's process. */
 export const remote = Effect.gen(function*() {
   const [RemoteLimits, RemoteBans] = yield* importRemotes
+  const SharedEpochs = yield* importShared
   const { decode, encode } = yield* importMessages
   const send = (message: Parameters<typeof encode.toKeeper>[0]): void => {
     // Without a supervisor nobody answers, and those who are in are let go on.
@@ -97,16 +106,18 @@ export const remote = Effect.gen(function*() {
   }
   const { receive, store } = yield* RemoteLimits.make(send)
   const { bans, receive: hear } = yield* RemoteBans.make(send)
+  const { epochs, receive: learn } = SharedEpochs.remote(send)
   const listener = (message: unknown): void => {
     const known = Option.getOrUndefined(decode.fromKeeper(message))
     if (known === undefined) return
     receive(known)
     hear(known)
+    learn(known)
   }
   yield* Effect.acquireRelease(
     Effect.sync(() => process.on("message", listener)),
     () => Effect.sync(() => process.off("message", listener))
   )
-  const counters: Counters = { limits: store, bans, replace: () => Effect.void }
+  const counters: Counters = { limits: store, bans, epochs, replace: () => Effect.void }
   return counters
 })

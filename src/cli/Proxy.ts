@@ -35,14 +35,11 @@ export class Reload extends Context.Service<Reload, {
   readonly prepare: (effective: Effective) => Effect.Effect<Prepared, UsersFileError>
 }>()("sluice/cli/Reload") {}
 
-const importEpochs = Effect.promise(() => import("../policy/SessionEpochs.ts"))
-
 const limitsLayer = (counters: Counters.Counters | undefined) =>
   counters === undefined ? Layer.empty : Layer.succeed(LimitStore, counters.limits)
 
 const make = Effect.fnUntraced(function*(first: Effective, counters: Counters.Counters | undefined) {
-  const epochs = first.loaded === undefined ? undefined : (yield* importEpochs).make()
-  const memory = { bans: counters?.bans, epochs }
+  const memory = { bans: counters?.bans, epochs: counters?.epochs }
   const transport = yield* Transport
   const generationOf = (effective: Effective) =>
     Effect.provideService(Live.generation(Deciders.make(effective, memory)), Transport, transport)
@@ -81,7 +78,7 @@ const make = Effect.fnUntraced(function*(first: Effective, counters: Counters.Co
 /** What is not the configuration's to say. */
 export interface Surroundings {
   readonly transport?: NodeTransport.Options
-  /** What counts for clients. Default: this process does, where there is a configuration file. */
+  /** What is remembered of clients. Default: this process does, where there is a configuration file. */
   readonly counters?: Effect.Effect<Counters.Counters, never, Scope.Scope>
 }
 

@@ -1,4 +1,4 @@
-/** What is said between who keeps the limits and the bans and who asks for them, over a channel that keeps the order. */
+/** What is said between who keeps limits, bans and sessions and who asks for them, over a channel that keeps the order. */
 import * as Schema from "effect/Schema"
 import { limited } from "./LimitStore.ts"
 
@@ -63,7 +63,9 @@ export const ToKeeper = Schema.TaggedUnion({
     ])
   },
   /** One whose logins have failed before. */
-  LoggedIn: { client: Schema.String }
+  LoggedIn: { client: Schema.String },
+  /** Under which tag a session is known, that stays the same for so long. Answered by `Tagged`. */
+  Tag: { id: Count, user: Schema.String, session: Schema.String, milliseconds: Count }
 })
 export type ToKeeper = typeof ToKeeper.Type
 
@@ -85,7 +87,8 @@ export const FromKeeper = Schema.TaggedUnion({
   Failing: { client: Schema.String },
   /** To everybody, before who asked for it is answered. */
   Banned: { ban: Ban },
-  Lifted: { client: Schema.String }
+  Lifted: { client: Schema.String },
+  Tagged: { id: Count, tag: Schema.String }
 })
 export type FromKeeper = typeof FromKeeper.Type
 
