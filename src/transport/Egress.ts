@@ -73,13 +73,29 @@ const within = (network: IpNetwork.IpNetwork, words: (index: number) => number):
   return bytes.length === 4 ? NetAddress.ipv4FromBytesUnsafe(chosen) : NetAddress.ipv6FromBytesUnsafe(chosen)
 }
 
-/** Addresses and networks of one family. */
-type Pool = ReadonlyArray<NetAddress.IpAddress | IpNetwork.IpNetwork>
+type Place = Exclude<Source, Interface>
 
-const byFamily = (sources: Pool): readonly [ipv4: Pool, ipv6: Pool] => {
-  const isIpv4 = (source: Pool[number]) =>
+/** Addresses and networks of one family. */
+type Pool = ReadonlyArray<{ readonly source: Place; readonly hash: number }>
+
+const byFamily = (sources: ReadonlyArray<Place>): readonly [ipv4: Pool, ipv6: Pool] => {
+  const isIpv4 = ({ source }: Pool[number]) =>
     NetAddress.isIpv4Address(IpNetwork.isIpNetwork(source) ? source.address : source)
-  return [sources.filter(isIpv4), sources.filter((source) => !isIpv4(source))]
+  const all = sources.map((source) => ({ source, hash: KeyHash.of(format(source)) }))
+  return [all.filter(isIpv4), all.filter((one) => !isIpv4(one))]
+}
+
+/**
+ * The one that the key's hash likes most (rendezvous hashing): whatever comes or goes beside it, in whatever order, only
+ * those move who are to be served by what came, or were by what went.
+ */
+const favourite = (pool: Pool, hash: number): Place | undefined => {
+  let [most, found]: [number, Place | undefined] = [-1, undefined]
+  for (const { hash: own, source } of pool) {
+    const weight = KeyHash.mix(hash ^ own)
+    if (weight > most) [most, found] = [weight, source]
+  }
+  return found
 }
 
 /** Milliseconds for which the addresses of interfaces are taken as still the same. */
@@ -119,12 +135,13 @@ export const make = (sources: ReadonlyArray<Source>, by: Choice = "rotate"): Egr
     sources,
     choose: (from) => {
       const key = keyOf(from)
-      const place = key === undefined ? turn++ : KeyHash.of(key)
+      const hash = key === undefined ? undefined : KeyHash.of(key)
+      const next = hash === undefined ? turn++ : 0
       const words = key === undefined
         ? () => Math.floor(Math.random() * 2 ** 32)
         : (index: number) => KeyHash.of(`${index} ${key}`)
       const pick = (pool: Pool): NetAddress.IpAddress | undefined => {
-        const source = pool[place % pool.length]
+        const source = hash === undefined ? pool[next % pool.length]?.source : favourite(pool, hash)
         return source !== undefined && IpNetwork.isIpNetwork(source) ? within(source, words) : source
       }
       const [ipv4, ipv6] = pools()

@@ -61,6 +61,28 @@ describe("Egress", () => {
     assert.strictEqual(of(byUser, "ann", "1"), of(byUser, "ann", "2"))
   })
 
+  it("moves no session but those of an address that is gone, and shares them evenly", () => {
+    const sources = Array.from({ length: 10 }, (_, index) => NetAddress.ipFromStringUnsafe(`2001:db8::${index}`))
+    const sessions = Array.from({ length: 1000 }, (_, index) => `${index}`)
+    const chosen = (from: ReadonlyArray<Egress.Source>) => {
+      const egress = Egress.make(from, "session")
+      return sessions.map((session) => of(egress, "ann", session))
+    }
+    const all = chosen(sources)
+    for (const source of sources) {
+      const count = all.filter((one) => one === text(source)).length
+      // Six standard deviations of what chance gives.
+      assert.isAbove(count, 100 - 60)
+      assert.isBelow(count, 100 + 60)
+    }
+    assert.deepStrictEqual(chosen(sources.toReversed()), all)
+    const [first, ...others] = sources
+    chosen(others).forEach((one, index) => {
+      if (all[index] === text(first)) assert.notStrictEqual(one, all[index])
+      else assert.strictEqual(one, all[index])
+    })
+  })
+
   it("gives both addresses of a network of two", () => {
     const egress = Egress.make([network("192.0.2.0/31")])
     const both = new Set(Array.from({ length: 100 }, () => text(egress.choose(undefined).ipv4)))
