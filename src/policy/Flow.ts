@@ -27,7 +27,10 @@ export const bandwidth = (bytes: number): readonly [rate: Rate, burst: number] =
   Math.max(1, Math.floor(bytes / 10))
 ]
 
-export const sliceOf = (burst: number): number => Math.max(1, Math.min(largestSlice, Math.floor(burst / 2)))
+/** What is lent at once to all who ask for others. */
+export const mostLent = (burst: number): number => Math.max(1, Math.floor(burst / 2))
+
+export const sliceOf = (burst: number): number => Math.min(largestSlice, mostLent(burst))
 
 /**
  * Turns go around: who has had a slice waits behind all others for the next. Only the first in the line looks at the
@@ -49,14 +52,26 @@ export class LocalFlow implements Flow {
   }
 
   get slice(): number {
-    return sliceOf(this.bucket.burst)
+    return sliceOf(this.burst)
+  }
+
+  get burst(): number {
+    return this.bucket.burst
   }
 
   /**
-   * The most that may be lent at once to somebody who asks for `count` others: all who ask get as much together as can be
-   * had in one turn, each by how many wait there.
+   * Takes as much of `amount` as may be lent at once to somebody who asks for `count` others, in its turn: all who ask
+   * get as much together as can be had in one turn, each by how many wait there.
    */
-  shareOf(asker: unknown, count: number): number {
+  lend(asker: unknown, amount: number, count: number): Effect.Effect<number> {
+    return Effect.suspend(() => {
+      const share = Math.min(amount, this.shareOf(asker, count))
+      if (this.waiting === 0 && this.bucket.take(share, this.now())) return Effect.succeed(share)
+      return this.waitFor(this.lendInTurn(share))
+    })
+  }
+
+  private shareOf(asker: unknown, count: number): number {
     const now = this.now()
     this.askers.set(asker, { count, until: now + believed })
     let all = 0
@@ -64,20 +79,13 @@ export class LocalFlow implements Flow {
       if (until < now) this.askers.delete(other)
       else all += count
     }
-    return Math.max(1, Math.floor(this.bucket.burst / 2 * count / all))
+    return Math.max(1, Math.floor(mostLent(this.burst) * count / all))
   }
 
   take(amount: number): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.waiting === 0 && this.bucket.take(amount, this.now())) return Effect.void
-      this.waiting++
-      return Effect.ensuring(
-        this.turns.withPermit(this.takeInTurn(amount)),
-        Effect.sync(() => {
-          this.waiting--
-          this.passed = 0
-        })
-      )
+      return this.waitFor(this.takeInTurn(amount))
     })
   }
 
@@ -106,6 +114,28 @@ export class LocalFlow implements Flow {
 
   private now(): number {
     return this.clock.currentTimeMillisUnsafe()
+  }
+
+  private waitFor<A>(inTurn: Effect.Effect<A>): Effect.Effect<A> {
+    this.waiting++
+    return Effect.ensuring(
+      this.turns.withPermit(inTurn),
+      Effect.sync(() => {
+        this.waiting--
+        this.passed = 0
+      })
+    )
+  }
+
+  /** Less, when the rate has become lower meanwhile: it is worth as much time then as any share. */
+  private lendInTurn(share: number): Effect.Effect<number> {
+    return Effect.suspend(() => {
+      const part = Math.min(share, mostLent(this.burst))
+      const wait = this.bucket.wait(part, this.now())
+      if (wait > 0) return Effect.andThen(Effect.sleep(wait), this.lendInTurn(share))
+      this.bucket.take(part, this.now())
+      return Effect.succeed(part)
+    })
   }
 
   /** In parts, when it is more than there can ever be at once. */

@@ -155,7 +155,7 @@ class Channel {
   private tell(_tag: "Admitted" | "Changed", id: number, lease: MemoryLease): void {
     const { ahead, down, packets, up } = lease
     const before = this.held.get(id)
-    const lend = (flows: ReadonlyArray<LocalFlow>) => flows.map((flow) => [this.lend(flow), flow.slice] as const)
+    const lend = (flows: ReadonlyArray<LocalFlow>) => flows.map((flow) => [this.lend(flow), flow.burst] as const)
     const terms = { up: lend(up), down: lend(down), packets: lend(packets), ...ahead !== undefined && { ahead } }
     const told = JSON.stringify({ ...terms, ahead: ahead !== undefined })
     this.held.set(id, { lease, flows: [...up, ...down, ...packets], told })
@@ -198,8 +198,7 @@ class Channel {
   private demand(number: number, amount: number, waiting: number): void {
     const flow = this.byNumber.get(number)?.flow
     if (flow === undefined) return
-    const share = Math.min(amount, flow.shareOf(this, waiting))
-    this.run(Effect.map(flow.take(share), () => {
+    this.run(Effect.map(flow.lend(this, amount, waiting), (share) => {
       if (this.byNumber.has(number)) this.send({ _tag: "Share", flow: number, amount: share })
       else flow.giveBack(share)
     }))

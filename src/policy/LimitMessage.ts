@@ -4,7 +4,7 @@ import { limited } from "./LimitStore.ts"
 
 const Count = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
-/** A flow, by a number that stands for the same one as long as a lease of the channel has it, and its slice. */
+/** A flow, by a number that stands for the same one as long as a lease of the channel has it, and its burst. */
 const Flow = Schema.Tuple([Count, Count])
 
 /** Who a client is, and the class that it has. */

@@ -1,7 +1,7 @@
 /** A flow that others keep: what passes here was lent in shares, by demand. */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
-import type { Flow } from "./Flow.ts"
+import { type Flow, mostLent, sliceOf } from "./Flow.ts"
 
 export class RemoteFlow implements Flow {
   slice: number
@@ -26,8 +26,8 @@ export class RemoteFlow implements Flow {
   /** What was taken past those who wait. */
   private passed = 0
 
-  constructor(slice: number, ask: (amount: number, waiting: number) => void) {
-    this.slice = slice
+  constructor(burst: number, ask: (amount: number, waiting: number) => void) {
+    this.slice = sliceOf(burst)
     this.ask = ask
   }
 
@@ -61,6 +61,13 @@ export class RemoteFlow implements Flow {
     // Datagrams can't wait for the next share: it is asked for before this one is used up.
     if (!enough || this.left <= this.lastShare / 2) this.demand(amount)
     return enough
+  }
+
+  /** Goes on at another rate: what was lent at a higher one must not be spent at once under this one. */
+  change(burst: number): void {
+    this.slice = sliceOf(burst)
+    this.left = Math.min(this.left, mostLent(burst))
+    this.lastShare = Math.min(this.lastShare, mostLent(burst))
   }
 
   /** A share has come. */

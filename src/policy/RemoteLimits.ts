@@ -35,11 +35,11 @@ class Flows {
   }
 
   /** For one more lease. */
-  hold(number: number, slice: number): RemoteFlow {
+  hold(number: number, burst: number): RemoteFlow {
     const flow = this.known.get(number) ??
-      new RemoteFlow(slice, (amount, waiting) => this.send({ _tag: "Demand", flow: number, amount, waiting }))
+      new RemoteFlow(burst, (amount, waiting) => this.send({ _tag: "Demand", flow: number, amount, waiting }))
     this.known.set(number, flow)
-    flow.slice = Math.max(1, slice)
+    flow.change(burst)
     flow.leases++
     return flow
   }
@@ -165,7 +165,7 @@ class RemoteLease implements Lease {
     const before = this.numbers
     this.counts = ahead !== undefined
     // The new ones first, so that a share of one that stays is not given back.
-    const hold = (terms: Terms["up"]) => terms.map(([number, slice]) => flows.hold(number, slice))
+    const hold = (terms: Terms["up"]) => terms.map(([number, burst]) => flows.hold(number, burst))
     this.terms = { up: hold(up), down: hold(down) }
     this.packets = hold(packets)
     this.pass()

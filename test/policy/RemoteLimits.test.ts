@@ -91,8 +91,11 @@ const taker = Effect.fnUntraced(function*(flow: Flow | undefined) {
   const taken = { bytes: 0 }
   if (flow === undefined) return taken
   yield* Effect.forkScoped(
-    Effect.forever(Effect.map(flow.take(flow.slice), () => {
-      taken.bytes += flow.slice
+    Effect.forever(Effect.suspend(() => {
+      const { slice } = flow
+      return Effect.map(flow.take(slice), () => {
+        taken.bytes += slice
+      })
     })),
     { startImmediately: true }
   )
@@ -235,6 +238,26 @@ describe("RemoteLimits", () => {
       yield* Effect.forEach([a, b], ({ release }) => release)
       assert.deepStrictEqual(yield* keep.list, [])
     }))
+
+  for (const [what, high] of [["lent", 1_000_000_000], ["asked for", 20_000_000]] as const) {
+    it.effect(`lends at a lower rate from the moment that it holds, whatever was ${what}`, () =>
+      Effect.gen(function*() {
+        const { first, keep, second } = yield* workers({ user: { up: high } })
+        const takers = yield* Effect.forEach(
+          [first, second],
+          ({ store }) => Effect.flatMap(store.admit(ann, ignore), ({ up }) => taker(up[0]))
+        )
+        for (let i = 0; i < 500; i++) yield* TestClock.adjust(1)
+        const rate = high / 100
+        yield* keep.replace({ user: { up: rate } })
+        const sum = () => takers.reduce((all, { bytes }) => all + bytes, 0)
+        const before = sum()
+        for (let i = 0; i < 2000; i++) yield* TestClock.adjust(1)
+        assert.isAtLeast(sum() - before, rate * 1.9)
+        // The slices of either taker that were on their way, and what is kept and lent for less than a second.
+        assert.isAtMost(sum() - before, rate * 2.2 + 2 * 64 * 1024)
+      }))
+  }
 
   it.effect("goes on with who has other groups, and refuses that nothing", () =>
     Effect.gen(function*() {
