@@ -42,6 +42,7 @@ export const hasUsers = ({ loaded, settings: { user, users } }: Pick<Effective, 
 const importUsers = Effect.promise(() => import("../policy/Users.ts"))
 const importSources = Effect.promise(() => import("../policy/UserSources.ts"))
 const importHttp = Effect.promise(() => import("../policy/HttpAuthenticator.ts"))
+const importClasses = Effect.promise(() => import("./UnknownClasses.ts"))
 const importOptions = Effect.promise(() => import("../policy/UserOptions.ts"))
 const importGuard = Effect.promise(() => import("../policy/LoginGuard.ts"))
 const importRules = Effect.promise(() => Promise.all([import("../policy/Rules.ts"), import("../policy/RuleEngine.ts")]))
@@ -79,8 +80,9 @@ const authenticator = Effect.fnUntraced(function*(effective: Effective, { bans, 
   if (!hasUsers(effective)) {
     return { authenticator: yield* Effect.provide(Authenticator, Authenticator.layerOpen), changes: Stream.never }
   }
-  const { userOptions = {}, bans: guard } = effective.loaded?.config ?? {}
+  const { userOptions = {}, bans: guard, limits } = effective.loaded?.config ?? {}
   let { authenticator, changes } = yield* known(effective)
+  if (limits !== undefined) authenticator = (yield* importClasses).warn(authenticator, limits.classes ?? new Map())
   if (Object.keys(userOptions).length > 0) {
     authenticator = (yield* importOptions).wrap(userOptions, authenticator, epochs)
   }

@@ -4,8 +4,6 @@ import * as Effect from "effect/Effect"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
-import * as ProxyUrl from "../client/ProxyUrl.ts"
-import { direct } from "../client/UpstreamPools.ts"
 import * as ConfigFile from "../config/ConfigFile.ts"
 import * as Judge from "../config/Judge.ts"
 import type { Settings } from "../config/Settings.ts"
@@ -17,9 +15,9 @@ import type * as RuleEngine from "../policy/RuleEngine.ts"
 import * as Users from "../policy/Users.ts"
 import type { StoredUser } from "../policy/UserStore.ts"
 import * as DnsResolver from "../transport/DnsResolver.ts"
-import * as Egress from "../transport/Egress.ts"
 import { Resolver } from "../transport/Resolver.ts"
 import { unusable } from "./CommandError.ts"
+import * as ExplainedRoute from "./ExplainedRoute.ts"
 import * as KnownUsers from "./KnownUsers.ts"
 
 type Loaded = ConfigFile.Loaded
@@ -72,37 +70,14 @@ const stepLines = (
   ]
 }
 
-const chain = (proxies: ReadonlyArray<ProxyUrl.ProxyUrl>): string => proxies.map(ProxyUrl.format).join(" then ")
-
-const upstreamLine = ({ config }: Loaded, { upstream }: Settings, name: string | undefined): string => {
-  if (name === direct || (name === undefined && upstream.length === 0)) return "upstream: none, it is dialled from here"
-  if (name === undefined) return `upstream: ${chain(upstream)}`
-  return `upstream: pool ${name}: ${config.upstreams[name]?.chains.map(chain).join(", or ") ?? "unknown"}`
-}
-
-const egressLine = (
-  { egress, egressBy }: Settings,
-  { name, session, user }: Visitor.Visitor,
-  verdict: Verdict
-): string => {
-  const own = egress.length === 0 ? undefined : Egress.make(egress, egressBy)
-  const chosen = (verdict.egress ?? user?.egress ?? own)?.choose({ user: name, session })
-  if (chosen === undefined) return "egress: as the system's routes choose"
-  const addresses = [chosen.ipv4, chosen.ipv6].flatMap((address) =>
-    address === undefined ? [] : [NetAddress.formatIp(address)]
-  )
-  const whose = verdict.egress !== undefined ? "rule" : user?.egress !== undefined ? "user" : "egress"
-  return `egress: ${addresses.length === 0 ? "nothing to go out from" : addresses.join(", ")} (by ${whose})`
-}
-
 const bytes = (count: number | undefined, words: string): Lines =>
   count === undefined ? [] : [`${Limit.formatBytes(count)} ${words}`]
 
 const limitWords = (limits: Limit.Limits): string => {
   const { bytesPerDay, bytesPerMonth, connections, devices, down, newConnections, udpPackets, up } = limits
   return [
-    ...connections === undefined ? [] : [`${connections} connections`],
-    ...devices === undefined ? [] : [`${devices} devices`],
+    ...connections === undefined ? [] : [`${connections} connection${connections === 1 ? "" : "s"}`],
+    ...devices === undefined ? [] : [`${devices} device${devices === 1 ? "" : "s"}`],
     ...newConnections === undefined ? [] : [Limit.formatRate(newConnections, "new connections")],
     ...udpPackets === undefined ? [] : [Limit.formatRate(udpPackets, "UDP packets")],
     ...bytes(up, "a second up"),
@@ -219,8 +194,8 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
     resultLine(judgement),
     ...judgement.action === "allow"
       ? [
-        upstreamLine(loaded, settings, judgement.verdict.via ?? visitor.pool),
-        egressLine(settings, visitor, judgement.verdict),
+        ExplainedRoute.upstream(loaded, settings, visitor, judgement.verdict),
+        ExplainedRoute.egress(settings, visitor, judgement.verdict),
         ...limitLines(loaded, visitor, groups, client, judgement.verdict)
       ]
       : []

@@ -1,4 +1,5 @@
 /** What is wrong with a configuration, and what is odd about it: what `sluice check` prints. */
+import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
@@ -21,7 +22,8 @@ import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as Deciders from "./Deciders.ts"
 import * as KnownUsers from "./KnownUsers.ts"
 import * as ListenFailure from "./ListenFailure.ts"
-import * as UpstreamNames from "./UpstreamNames.ts"
+import * as UnknownClasses from "./UnknownClasses.ts"
+import * as UpstreamReach from "./UpstreamReach.ts"
 
 type Loaded = ConfigFile.Loaded
 type Lines = ReadonlyArray<string>
@@ -95,6 +97,13 @@ const strangers = ({ config, rules, sourceOf }: Loaded, users: ReadonlyArray<Sto
     ...unknown(groups, "no user is in the group", conditions.groups, ["rules", index, "groups"])
   ])
 }
+
+/** Of a users file; what stands in the configuration itself is a mistake there. One user stands for all of a class. */
+const unknownClasses = ({ config: { limits }, sourceOf }: Loaded, users: ReadonlyArray<StoredUser>): Lines =>
+  Arr.dedupeWith(users, (a, b) => a.limits === b.limits).flatMap(({ limits: name, name: user }) => {
+    const problem = UnknownClasses.problem(name, limits.classes ?? new Map())
+    return problem === undefined ? [] : [`${sourceOf(["users"])}: user ${quote(user)}: ${problem}`]
+  })
 
 /** Domains that look like the name of a list with a mistake in it. */
 const misspelt = ({ config, lists, sourceOf }: Loaded): Lines =>
@@ -188,11 +197,12 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
     ...openProxy(loaded, settings, hasUsers),
     ...deadRules(loaded, settings),
     ...strangers(loaded, known),
+    ...unknownClasses(loaded, known),
     ...misspelt(loaded),
     ...unusedListeners(loaded, settings),
     ...foreignEgress(loaded, settings),
     ...expired(loaded, now),
-    ...yield* UpstreamNames.unknown(loaded, settings)
+    ...yield* UpstreamReach.unreached(loaded, settings)
   ]
   const inspection: Inspection = { problems, warnings }
   return inspection

@@ -1,4 +1,5 @@
 /** Who a user name stands for, without a password being asked for. */
+import type * as Duration from "effect/Duration"
 import type * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
@@ -16,10 +17,18 @@ export interface Visitor {
   /** What is known of that user. */
   readonly user: StoredUser | undefined
   readonly session: string | undefined
+  /** How long after its last login a session is the same one; `undefined` for ever. */
+  readonly stickFor: Duration.Input | undefined
   readonly pool: string | undefined
 }
 
-export const nobody: Visitor = { name: undefined, user: undefined, session: undefined, pool: undefined }
+export const nobody: Visitor = {
+  name: undefined,
+  user: undefined,
+  session: undefined,
+  stickFor: undefined,
+  pool: undefined
+}
 
 /** The name may have options. The failure follows the name. */
 export const fromName = (
@@ -41,6 +50,7 @@ export const fromName = (
     name,
     user: users.find((user) => user.name === name),
     session: session?.tag,
+    stickFor: session?.stickFor,
     pool
   }))
 }

@@ -51,6 +51,7 @@ export interface Sources {
 export interface Egress {
   /** All that there are. */
   readonly sources: ReadonlyArray<Source>
+  readonly by: Choice
   readonly choose: (from: From | undefined) => Sources
 }
 
@@ -122,19 +123,22 @@ const poolsOf = (sources: ReadonlyArray<Source>): () => ReturnType<typeof byFami
   }
 }
 
+/** Of those who have the same one, all have the same address; `undefined` for who is served in turn. */
+export const keyOf = (by: Choice, from: From | undefined): string | undefined => {
+  if (from?.user === undefined) return undefined
+  if (by === "user") return from.user
+  return from.session === undefined ? undefined : `${from.user}+${from.session}`
+}
+
 /** Each {@link Egress} takes turns of its own. */
 export const make = (sources: ReadonlyArray<Source>, by: Choice = "rotate"): Egress => {
   const pools = poolsOf(sources)
   let turn = 0
-  const keyOf = (from: From | undefined): string | undefined => {
-    if (from?.user === undefined) return undefined
-    if (by === "user") return from.user
-    return from.session === undefined ? undefined : `${from.user}+${from.session}`
-  }
   return {
     sources,
+    by,
     choose: (from) => {
-      const key = keyOf(from)
+      const key = keyOf(by, from)
       const hash = key === undefined ? undefined : KeyHash.of(key)
       const next = hash === undefined ? turn++ : 0
       const words = key === undefined

@@ -57,6 +57,26 @@ const turnedAway = (port: number): Effect.Effect<boolean> =>
   })).pipe(Effect.match({ onFailure: () => true, onSuccess: (ended) => ended }))
 
 describe("limits:", () => {
+  it.live("of a class that is not there are told of in the log, once", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { folder, serve } = yield* setup("users: users.txt\nlimits: { user: { connections: 1 } }\n")
+      const hash = yield* PasswordHash.hash(Redacted.make("sesame"))
+      writeFileSync(join(folder, "users.txt"), `ann:${hash}:limits=nope\nbob:${hash}:limits=nope\n`)
+      const proxy = yield* serve
+      for (const name of ["ann", "bob"]) {
+        yield* connectThrough(proxy.port, origin.port, AU(name, "sesame"))
+        assert.strictEqual(yield* refusal(proxy.port, origin.port, AU(name, "sesame")), "REP 2")
+      }
+      assert.strictEqual(yield* proxy.stop, 0)
+      const told = proxy.stderr().split("\n").filter((line) => line.includes("no class of limits"))
+      assert.strictEqual(told.length, 1)
+      assert.match(
+        told[0] ?? "",
+        / level=warn msg="there is no class of limits \\"nope\\", so the limits of users hold" .*user=ann$/
+      )
+    }))
+
   it.live("of connections are each user's own, and what is left is given back", () =>
     Effect.gen(function*() {
       const origin = yield* echo()

@@ -4,6 +4,7 @@ import { mkdtempSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Cli from "../support/Cli.ts"
+import { closedPort, echo } from "../support/Targets.ts"
 
 const hash = "$argon2id$v=19$m=19456,t=2,p=1$c2x1aWNlLWV4YW1wbGU$F8zPvMBb4DsxAFaD1j4M2SbvdQF4WbsLNfSJtbIR7lk"
 const folder = mkdtempSync(join(tmpdir(), "sluice-check-"))
@@ -36,15 +37,16 @@ const wrong = (name: string, text: string, ...lines: ReadonlyArray<string>) =>
 
 describe("sluice check", () => {
   it.live("is content with a good file, and runs its tests", () =>
-    fine(
-      "good.yaml",
-      `
+    Effect.flatMap(echo(), ({ port }) =>
+      fine(
+        "good.yaml",
+        `
 users:
   - { name: ann, password: "${hash}", groups: staff }
   - { name: bob, password: "${hash}" }
 lists: { office: [10.1.0.0/16] }
 userOptions: { to: { kind: pool, values: { de: pool-de } } }
-upstreams: { pool-de: { proxies: "socks5h://127.0.0.1:1080" } }
+upstreams: { pool-de: { proxies: "socks5h://127.0.0.1:${port}" } }
 default: deny
 rules:
   - { name: no-databases, groups: staff, to: .corp, ports: 5432, action: deny, reply: 5 }
@@ -66,8 +68,8 @@ tests:
   - { connect: "a.example:80", resolvesTo: [10.0.0.1, 198.51.100.1], expect: allow rule 4 }
   - { connect: "b.pool.test:80", resolvesTo: 198.51.100.1, expect: allow rule by-pool }
 `,
-      "5 rules, 12 tests passed"
-    ))
+        "5 rules, 12 tests passed"
+      )))
 
   it.live("tells each test that fails, and why", () =>
     wrong(
@@ -226,17 +228,38 @@ rules: [{ to: 203.0.113.0/24, action: allow, egress: { from: 192.0.2.3 } }]
       ].map((line) => `${line}, as far as its interfaces tell`)
     ))
 
+  it.live("warns of classes of limits that a users file names and that are not there", () => {
+    writeFileSync(
+      join(folder, "classes.txt"),
+      `ann:${hash}:limits=heavy\nbob:${hash}:limits=hevay\ncid:${hash}:limits=hevay\n`
+    )
+    return fine(
+      "classes.yaml",
+      "users: classes.txt\nlimits: { classes: { heavy: { devices: 1 } } }\n",
+      "0 rules, 0 tests passed",
+      "1:1 users: user \"bob\": there is no class of limits \"hevay\", so the limits of users hold; did you mean heavy?"
+    )
+  })
+
   it.live("warns of upstreams that are nowhere", () =>
     Effect.gen(function*() {
+      const { port } = yield* echo()
+      const closed = yield* closedPort
+      const proxies = [port, closed].map((port) => `    - socks5://127.0.0.1:${port}\n`).join("")
       const { code, stdout } = yield* check(
         "nowhere.yaml",
-        "upstreams:\n  a: { proxies: [socks5://127.0.0.1, socks5://nowhere.invalid] }\n"
+        `upstreams:\n  a:\n    proxies:\n${proxies}    - socks5://nowhere.invalid\n`
       )
       assert.strictEqual(code, 0)
-      assert.match(
-        stdout,
-        /^warning: nowhere\.yaml:2:38 upstreams\.a\.proxies\[1\]: can't resolve nowhere\.invalid: \w+\n/
+      const [first, second, third] = stdout.split("\n")
+      const place = "warning: nowhere.yaml"
+      assert.strictEqual(
+        first,
+        `${place}:5:7 upstreams.a.proxies[1]: can't connect to 127.0.0.1:${closed}: ECONNREFUSED`
       )
+      const unresolved = `${place}:6:7 upstreams.a.proxies[2]: can't resolve nowhere.invalid: `
+      assert.strictEqual(second?.slice(0, unresolved.length), unresolved)
+      assert.strictEqual(third, "nowhere.yaml is fine: 0 rules, 0 tests passed")
     }))
 
   it.live("needs a file", () =>

@@ -122,11 +122,11 @@ describe("sluice explain", () => {
         "no such user is known here",
         "result: allowed by rule by-pool",
         pool,
-        "  user dora (class light): 1 devices"
+        "  user dora (class light): 1 device"
       ])
       assert.include(
         yield* explain("--user", "ann+session-1+country-de", "--resolves-to", "203.0.113.5", "connect", "a.test:443"),
-        pool
+        `${pool}; for session 1 always the same`
       )
       const here = yield* explain(
         "--resolves-to",
@@ -144,6 +144,68 @@ describe("sluice explain", () => {
         "upstream: pool here: socks5://a.test:1080",
         "egress: 192.0.2.9 (by rule)"
       ])
+    }))
+
+  it.live("says how a session, or a user, sticks to one of several", () =>
+    Effect.gen(function*() {
+      const path = join(folder, "sticky.yaml")
+      writeFileSync(
+        path,
+        `userOptions:
+  session: { kind: session, stickFor: 10m }
+  keep: { kind: session }
+  own: { kind: pool, values: { yes: own } }
+upstreams:
+  pair: { proxies: [socks5h://a.test, socks5h://b.test] }
+  own: { proxies: [socks5h://a.test, socks5h://b.test], choose: user }
+egress: [192.0.2.1, 192.0.2.2, 192.0.2.3]
+rules:
+  - { ports: 1, action: allow, via: pair }
+  - { ports: 2, action: allow, egress: { from: 198.51.100.0/24, by: user } }
+  - { ports: 3, action: allow, egress: ["192.0.2.9", "2001:db8::9"] }
+`
+      )
+      const route = (user: string, port: number) =>
+        Effect.map(
+          Cli.run([
+            "explain",
+            "--config",
+            path,
+            "--user",
+            user,
+            "connect",
+            `a.test:${port}`,
+            "--resolves-to",
+            "203.0.113.5"
+          ]),
+          ({ stderr, stdout }) => {
+            assert.strictEqual(stderr, "")
+            return stdout.split("\n").filter((line) => /^(?:upstream|egress): /.test(line))
+          }
+        )
+      const all = "192.0.2.1, 192.0.2.2, 192.0.2.3"
+      const here = "upstream: none, it is dialled from here"
+      const two = "socks5h://a.test:1080, or socks5h://b.test:1080"
+      assert.deepStrictEqual(yield* route("ann", 1), [
+        `upstream: pool pair: ${two}`,
+        `egress: one of ${all} (by egress)`
+      ])
+      const until = "for session 7 the same until 10m after its last login"
+      assert.deepStrictEqual(yield* route("ann+session-7", 1), [
+        `upstream: pool pair: ${two}; ${until}`,
+        `egress: one of ${all} (by egress; ${until})`
+      ])
+      assert.deepStrictEqual(yield* route("ann+own-yes", 4), [
+        `upstream: pool own: ${two}; for user ann always the same`,
+        `egress: one of ${all} (by egress)`
+      ])
+      const [upstream, kept] = yield* route("ann+keep-7", 4)
+      assert.strictEqual(upstream, here)
+      assert.match(kept ?? "", /^egress: 192\.0\.2\.[123] \(by egress; for session 7 always the same\)$/)
+      const [, byUser] = yield* route("ann", 2)
+      assert.match(byUser ?? "", /^egress: 198\.51\.100\.\d+ \(by rule; for user ann always the same\)$/)
+      assert.deepStrictEqual((yield* route("ann+keep-7", 2))[1], byUser)
+      assert.deepStrictEqual(yield* route("ann+session-7", 3), [here, "egress: 192.0.2.9, 2001:db8::9 (by rule)"])
     }))
 
   it.live("tells what is inside, and what can't be found", () =>

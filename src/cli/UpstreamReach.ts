@@ -1,0 +1,57 @@
+/** Whether somebody is where the upstreams are said to be. */
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Host from "effect/net/Host"
+import * as NetAddress from "effect/net/NetAddress"
+import type { ProxyUrl } from "../client/ProxyUrl.ts"
+import type { Loaded } from "../config/ConfigFile.ts"
+import type { Settings } from "../config/Settings.ts"
+import { Dialer } from "../transport/Dialer.ts"
+import * as DnsResolver from "../transport/DnsResolver.ts"
+import * as NodeTransport from "../transport/NodeTransport.ts"
+import { Resolver } from "../transport/Resolver.ts"
+
+/** Whoever checks a file waits for it. */
+const connectTimeout = "2 seconds"
+
+type Address = ProxyUrl["address"]
+
+/** Of a chain, only the first proxy is reached from here. */
+const firsts = ({ config, sourceOf }: Loaded, { upstream }: Settings) => {
+  const places = new Map<string, readonly [address: Address, place: string]>()
+  const add = (proxy: ProxyUrl | undefined, place: string) => {
+    if (proxy === undefined) return
+    const key = Host.formatHostPort(proxy.address)
+    if (!places.has(key)) places.set(key, [proxy.address, place])
+  }
+  add(upstream[0], sourceOf(["upstream"]))
+  for (const [name, { chains }] of Object.entries(config.upstreams)) {
+    for (const [index, [proxy]] of chains.entries()) add(proxy, sourceOf(["upstreams", name, "proxies", index]))
+  }
+  return [...places.values()]
+}
+
+const reach = Effect.fnUntraced(function*({ host, port }: Address) {
+  // No URL has one.
+  if (NetAddress.isScopedIpv6Literal(host)) return
+  const { resolve } = yield* Resolver
+  const { dial } = yield* Dialer
+  yield* dial(typeof host === "string" ? yield* resolve(host) : Arr.of(host), port)
+}, Effect.scoped)
+
+/** A line for each that can't be found or connected to, at the moment and from this machine. */
+export const unreached = Effect.fn("UpstreamReach.unreached")(function*(loaded: Loaded, settings: Settings) {
+  const { dns, egress, egressBy } = settings
+  const places = firsts(loaded, settings)
+  // Who has none doesn't pay for what resolves them.
+  if (places.length === 0) return []
+  const lines = yield* Effect.forEach(places, ([address, place]) =>
+    Effect.match(reach(address), {
+      onFailure: ({ message }) => [`${place}: ${message}`],
+      onSuccess: () => []
+    }), { concurrency: 16 }).pipe(
+      Effect.provide([DnsResolver.layer({ servers: dns }), Dialer.layer({ connectTimeout, egress, egressBy })]),
+      Effect.provide(NodeTransport.layer())
+    )
+  return lines.flat()
+})
