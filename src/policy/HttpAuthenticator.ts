@@ -99,6 +99,9 @@ const makeEgress = () => {
   }
 }
 
+/** Whom the service has let in is not asked about again; who has a mark was let in by users that are no more. */
+const recheck = (identity: Identity) => Effect.succeed(identity.password === undefined ? identity : undefined)
+
 /** Makes the authenticator; the scope ends its watch over the service. */
 export const make = Effect.fnUntraced(function*(options: Options) {
   const { cacheFor, token, url } = options
@@ -196,7 +199,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
       )
     })
 
-  return Authenticator.of({ required: true, authenticate })
+  return Authenticator.of({ required: true, authenticate, recheck })
 })
 
 /** What asks the service: Node's own `fetch`. A redirect is not followed, since the password would go with it. */

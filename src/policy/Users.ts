@@ -197,13 +197,13 @@ const isMark = (a: Redacted.Redacted<string>, b: Redacted.Redacted<string> | und
 
 /**
  * Who a user is by now; nobody once a login from there with the same password would be refused. Those whom others have let
- * in are theirs to judge.
+ * in, and who so have no mark, are theirs to judge.
  */
 const recheckStored = (store: UserStore["Service"], mayBeOther: boolean): Recheck => (identity, client) =>
   store.find(identity.name).pipe(
     Effect.zip(Clock.currentTimeMillis),
     Effect.map(([user, now]): Identity | undefined => {
-      if (user === undefined) return mayBeOther ? identity : undefined
+      if (user === undefined) return mayBeOther && identity.password === undefined ? identity : undefined
       const password = user.passwords.find((known) => isMark(markOf(known), identity.password))
       if (password === undefined || objection(user, password, client, now) !== undefined) return undefined
       return { ...identityOf(user)(password), session: identity.session, pool: identity.pool }
@@ -268,7 +268,7 @@ export const make: (
       const known = new Map(users.map(({ name, password }) => [name, markOfPlain(password)]))
       const isKnown = ({ name, password }: Identity) => {
         const mark = known.get(name)
-        return mark === undefined ? otherwise !== undefined : isMark(mark, password)
+        return mark === undefined ? otherwise !== undefined && password === undefined : isMark(mark, password)
       }
       return fromLogin(
         loginPlain(users, equal, otherwise?.authenticate),

@@ -6,7 +6,7 @@ import type * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { UpstreamPools } from "../client/UpstreamPools.ts"
-import type { AccessPolicy } from "../policy/AccessPolicy.ts"
+import { AccessDenied, type AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
 import type { LimitExceeded, LimitStore } from "../policy/LimitStore.ts"
 import * as Address from "../protocol/Address.ts"
@@ -59,6 +59,8 @@ export const make = (services: Services) => {
     const dialect = session.dialect = yield* services.sniff(reader)
     const asked = yield* dialect.request(session, reader, authenticatorOf(session) ?? services.authenticator)
     session.command = asked.command
+    // It has been told that it needs none, and a reload has come in between.
+    if (session.identity === undefined && services.authenticator.required) return yield* loginNeeded
     if (services.limits !== undefined) yield* session.lease.identify(session.who())
     const wish = asked.command === "forward" ? yield* asked.serve(services) : asked
     if (wish === undefined) return
@@ -88,6 +90,8 @@ export const make = (services: Services) => {
       (exit) => end(session, services.log, exit)
     )
 }
+
+const loginNeeded = Effect.fail(new AccessDenied({ rule: "a login is needed" }))
 
 /** Counts it from now on, for as long as the scope is open, whether or not it ever says who it is. */
 const meet = (

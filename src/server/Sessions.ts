@@ -40,6 +40,10 @@ const rejudge = Effect.fnUntraced(
       if (now === undefined) return "the user may not log in any more"
       session.admit(now)
     }
+    // In the handshake it will be told so.
+    if (identity === undefined && authenticator.required && session.phase !== "handshake") {
+      return "a login is needed now"
+    }
     session.rejudged?.()
     const { command } = session
     if (command === "associate" || command === "bind") {

@@ -138,6 +138,27 @@ describe("a changed configuration", () => {
       assert.isTrue(bob !== undefined && (yield* echoes(bob)))
     }))
 
+  it.live("ends who has not logged in, where all have to now", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { change, proxy } = yield* setup(listen)
+      const running = yield* connectThrough(proxy.port, origin.port)
+      // It has been told that it needs no login, and asks for nothing yet.
+      const early = yield* connect(proxy.port)
+      yield* early.send(G0)
+      assert.deepStrictEqual([...yield* early.read(2)], [5, 0])
+      const hash = yield* PasswordHash.hash(Redacted.make("sesame"))
+      const loaded = yield* change(`${listen}users: [{ name: ann, password: "${hash}" }]\n`)
+      assert.match(loaded, /configuration loaded.* ended=1$/)
+      assert.isTrue(yield* ends(running))
+      yield* proxy.takeLine(/connection ended.* reason="a login is needed now"$/)
+      yield* early.send(C4(origin.port))
+      assert.strictEqual((yield* early.read(10))[1], 2)
+      yield* early.end
+      yield* proxy.takeLine(/connection ended.* reason="denied: a login is needed"$/)
+      assert.isTrue(yield* probe(proxy.port, origin.port, AU("ann", "sesame")))
+    }))
+
   it.live("ends who has another password now, may not come from there, or expires", () =>
     Effect.gen(function*() {
       const origin = yield* echo()

@@ -262,6 +262,20 @@ describe("Names that are no user's", () => {
       assert.deepStrictEqual(asked, ["eve", "mallory"])
     }))
 
+  it.effect("are not those of users who were removed", () =>
+    Effect.gen(function*() {
+      const { service: otherwise } = others()
+      const { memory, service } = yield* makeService([user("ann", "one")], { otherwise })
+      const [ann, eve] = [yield* login(service, "ann", "one"), yield* login(service, "eve", "any")]
+      yield* memory.replace([])
+      const plain = yield* Users.make({ users: [{ name: "bob", password: Redacted.make("two") }], otherwise })
+      for (const { recheck } of [service, plain]) {
+        if (recheck === undefined) return assert.fail("nobody would be judged")
+        assert.isUndefined(yield* recheck(ann, undefined))
+        assert.strictEqual((yield* recheck(eve, undefined))?.name, "eve")
+      }
+    }))
+
   it.effect("are so too beside users with plain passwords", () =>
     Effect.gen(function*() {
       const { asked, service: otherwise } = others()
