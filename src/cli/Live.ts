@@ -76,7 +76,7 @@ export class Live {
       Context.add(AccessPolicy, {
         authorize: (request) => now().policy.authorize(request),
         authorizeAddress: (request, address) => now().policy.authorizeAddress(request, address),
-        authorizeCommand: (request) => now().policy.authorizeCommand?.(request) ?? Effect.void
+        authorizeCommand: (request) => now().policy.authorizeCommand?.(request) ?? AccessPolicy.permit
       }),
       Context.add(Resolver, {
         resolve: (name) => now().resolver.resolve(name),

@@ -81,9 +81,10 @@ export class AccessPolicy extends Context.Service<AccessPolicy, {
   ) => Effect.Effect<Verdict, AccessDenied>
   /**
    * Judges UDP ASSOCIATE and BIND before a port is opened for them, whatever the destination in the request says. What goes
-   * there, or comes from there, is judged by itself. Without this, all may open one.
+   * there, or comes from there, is judged by itself. Of the verdict, `limits` and `log` count. Without this, all may open
+   * one.
    */
-  readonly authorizeCommand?: (request: AccessRequest) => Effect.Effect<void, AccessDenied>
+  readonly authorizeCommand?: (request: AccessRequest) => Effect.Effect<Verdict, AccessDenied>
 }>()("sluice/policy/AccessPolicy") {
   /** Allowed, and served as usual. */
   static readonly permit: Effect.Effect<Verdict> = Effect.succeed({})

@@ -201,17 +201,16 @@ export class RuleEngine {
   }
 
   /**
-   * The denial of a command that no destination could get by: BIND and UDP ASSOCIATE open a port before they say where it
-   * goes. `undefined` when it may go on to be judged by destination.
+   * What becomes of a command wherever that goes: BIND and UDP ASSOCIATE open a port before they say where it does. A
+   * denial is one that no destination could get by; `undefined` where it hangs on the destination how it is allowed.
    */
-  denies(request: AccessRequest, now: number): Decision | undefined {
+  decideCommand(request: AccessRequest, now: number): Decision | undefined {
     const facts = new Facts(request, undefined, now)
     const found = this.compiled.find((rule) => {
       if (rule.rule.shadow === true || (rule.rule.action === "deny" && rule.looksAtTarget)) return false
       return rule.matchesCommand(facts)
     })
-    const decision = found?.decided ?? this.fallback
-    return decision.action === "deny" ? decision : undefined
+    return found?.looksAtTarget === true ? undefined : found?.decided ?? this.fallback
   }
 
   /** The same for people: each rule, and what became of it. */

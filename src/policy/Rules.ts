@@ -90,8 +90,9 @@ export const make = Effect.fnUntraced(function*(
     authorizeAddress,
     authorizeCommand: (request) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const decision = inForce.engine.denies(request, now)
-        return decision === undefined ? Effect.void : Effect.fail(denied(decision))
+        const decision = inForce.engine.decideCommand(request, now)
+        if (decision === undefined) return AccessPolicy.permit
+        return decision.action === "deny" ? Effect.fail(denied(decision)) : Effect.succeed(decision.verdict)
       })
   })
 

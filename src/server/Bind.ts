@@ -55,6 +55,8 @@ const maxWaiting = 8
 
 type IsExpected = (peer: NetAddress.InetAddress) => Effect.Effect<boolean>
 
+const hostPortOf = ({ address, port }: NetAddress.InetAddress) => Host.hostPortUnsafe(address, port)
+
 const localOf = ({ client }: SessionState): NetAddress.IpAddress =>
   // Without an address the client is gone, and the reply will notice.
   client.local === undefined ? NetAddress.ipv4Loopback : NetAddress.toCanonical(client.local.address)
@@ -90,20 +92,23 @@ const expected = Effect.fnUntraced(function*(services: Services, session: Sessio
   if (typeof destination.host !== "string" && NetAddress.isUnspecified(destination.host)) {
     if (goesElsewhere(undefined)) return yield* Request.notServed(Request.bind)
     const anybody: IsExpected = (peer) => {
-      const request = session.request(Host.hostPortUnsafe(peer.address, peer.port))
+      const request = session.request(hostPortOf(peer))
       const judged = Effect.andThen(policy.authorize(request), () => policy.authorizeAddress(request, peer.address))
       return Effect.match(judged, { onFailure: constFalse, onSuccess: constTrue })
     }
-    return { isExpected: anybody, at: yield* doorway(dialer.sources?.(session.request(destination)), local) }
+    const at = yield* doorway(dialer.sources?.(session.request(destination)), local)
+    return { isExpected: anybody, at, grantedTo: hostPortOf }
   }
   const request = session.request(destination)
   const { addresses, verdict } = yield* Route.find(services, request)
   if (goesElsewhere(verdict.via)) return yield* Request.notServed(Request.bind)
+  if (verdict.limits !== undefined) yield* session.lease.identify(session.who(verdict.limits))
+  session.verdict = { ...session.verdict, ...verdict }
   const peers = addresses.map((ip) => NetAddress.toCanonical(ip))
   const one: IsExpected = (peer) => Effect.succeed(peers.some((ip) => Equal.equals(ip, peer.address)))
   const sources = verdict.egress === undefined ? dialer.sources?.(request) : verdict.egress.choose(request)
   const sameFamily = peers.find((ip) => NetAddress.familyOf(ip) === NetAddress.familyOf(local))
-  return { isExpected: one, at: yield* doorway(sources, local, sameFamily ?? peers[0]) }
+  return { isExpected: one, at: yield* doorway(sources, local, sameFamily ?? peers[0]), grantedTo: () => destination }
 })
 
 export const make = (services: Services, options: Options): Bind => {
@@ -111,7 +116,7 @@ export const make = (services: Services, options: Options): Bind => {
   const bindWithin = PortRange.make(options.bindPorts)
 
   return Effect.fnUntraced(function*(session, dialect, reader, address) {
-    const { at, isExpected } = yield* expected(services, session, address)
+    const { at, grantedTo, isExpected } = yield* expected(services, session, address)
     session.enter("bind")
     const held = new Set<Connection>()
     const arrived = yield* Queue.unbounded<Connection>()
@@ -133,6 +138,7 @@ export const make = (services: Services, options: Options): Bind => {
         const remote = peer.remote && NetAddress.toCanonical(peer.remote)
         if (remote !== undefined && (yield* isExpected(remote))) {
           session.address = remote
+          session.granted = { destination: grantedTo(remote), address: remote.address }
           return peer
         }
         held.delete(peer)

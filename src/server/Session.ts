@@ -6,7 +6,7 @@ import type * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { UpstreamPools } from "../client/UpstreamPools.ts"
-import { AccessDenied, type AccessPolicy } from "../policy/AccessPolicy.ts"
+import { AccessDenied, AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
 import type { LimitExceeded, LimitStore } from "../policy/LimitStore.ts"
 import * as Address from "../protocol/Address.ts"
@@ -68,7 +68,7 @@ export const make = (services: Services) => {
     session.command = command
     session.enter("dial")
     if (command === "associate" || command === "bind") {
-      yield* services.policy.authorizeCommand?.(session.commandRequest) ?? Effect.void
+      yield* authorizeCommand(services, session)
     }
     if (command === "associate") return yield* services.associate(session, dialect)
     if (command === "resolve" || command === "resolve-ptr") {
@@ -90,6 +90,13 @@ export const make = (services: Services) => {
       (exit) => end(session, services.log, exit)
     )
 }
+
+/** Before anything is opened for a command that says later, or never, where it goes. */
+const authorizeCommand = Effect.fnUntraced(function*({ limits, policy }: Services, session: SessionState) {
+  const verdict = yield* policy.authorizeCommand?.(session.commandRequest) ?? AccessPolicy.permit
+  if (limits !== undefined && verdict.limits !== undefined) yield* session.lease.identify(session.who(verdict.limits))
+  session.verdict = verdict
+})
 
 const loginNeeded = Effect.fail(new AccessDenied({ rule: "a login is needed" }))
 

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import type { AccessPolicy } from "../policy/AccessPolicy.ts"
+import { AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
 import type { SessionInfo, SessionState } from "./SessionState.ts"
 
@@ -46,11 +46,13 @@ const rejudge = Effect.fnUntraced(
     }
     session.rejudged?.()
     const { command } = session
+    let limitClass: string | undefined
     if (command === "associate" || command === "bind") {
-      const allowed = yield* Effect.result(policy.authorizeCommand?.(session.commandRequest) ?? Effect.void)
+      const allowed = yield* Effect.result(policy.authorizeCommand?.(session.commandRequest) ?? AccessPolicy.permit)
       if (Result.isFailure(allowed)) return allowed.failure.message
+      limitClass = allowed.success.limits
     }
-    if (granted === undefined) return void reidentify(session)
+    if (granted === undefined) return void reidentify(session, limitClass)
     const request = session.request(granted.destination)
     const { address } = granted
     return yield* policy.authorize(request).pipe(
@@ -58,7 +60,7 @@ const rejudge = Effect.fnUntraced(
         address === undefined ? Effect.succeed(asSent) : policy.authorizeAddress(request, address)
       ),
       Effect.match({
-        onSuccess: ({ limits }) => void reidentify(session, limits),
+        onSuccess: ({ limits = limitClass }) => void reidentify(session, limits),
         onFailure: (denied) => denied.message
       })
     )

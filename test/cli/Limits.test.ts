@@ -9,9 +9,9 @@ import { join } from "node:path"
 import * as PasswordHash from "../../src/policy/PasswordHash.ts"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
-import { ask, AU, C4, connect, connectThrough, hex, type RawClient } from "../support/RawClient.ts"
+import { ask, AU, C4, connect, connectThrough, G0, hex, type RawClient } from "../support/RawClient.ts"
 import { echo, target } from "../support/Targets.ts"
-import { associated, U4, udpEcho } from "../support/Udp.ts"
+import { associated, U4, UA, udpEcho } from "../support/Udp.ts"
 
 const setup = Effect.fnUntraced(function*(text: string, args: ReadonlyArray<string> = []) {
   const folder = yield* Effect.acquireRelease(
@@ -152,6 +152,33 @@ describe("limits:", () => {
       const third = yield* serve
       yield* connectThrough(third.port, origin.port)
       yield* third.takeLine(/level=warn .*usage\.json/)
+    }))
+
+  it.live("of a rule's class hold for associations and BIND", () =>
+    Effect.gen(function*() {
+      const { serve } = yield* setup(
+        `rules:
+  - { to: 192.0.2.0/24, action: deny }
+  - { commands: associate, action: allow, limits: few, log: debug }
+  - { commands: bind, to: 127.0.0.1, action: allow, limits: one }
+limits: { classes: { one: { connections: 1 }, few: { connections: 2 } } }
+`
+      )
+      const proxy = yield* serve
+      const second = yield* Effect.scoped(Effect.gen(function*() {
+        yield* associated(proxy.port)
+        yield* associated(proxy.port)
+        return yield* ask(proxy.port, UA)
+      }))
+      assert.strictEqual(second[1], 2)
+      yield* proxy.takeLine(/reason="limit: client 127\.0\.0\.1 has 2 of 2 connections \(class few\)"/)
+      const bind = hex("05 02 00 01 7f000001 0000")
+      const first = yield* connect(proxy.port)
+      yield* first.send(G0, bind)
+      assert.strictEqual((yield* first.read(12))[3], 0)
+      assert.strictEqual((yield* ask(proxy.port, bind))[1], 2)
+      yield* proxy.takeLine(/reason="limit: client 127\.0\.0\.1 has 1 of 1 connections \(class one\)"/)
+      yield* first.end
     }))
 
   it.live("of UDP packets drop those that are too many, and count them", () =>

@@ -11,7 +11,7 @@ import * as PasswordHash from "../../src/policy/PasswordHash.ts"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
 import { children, processorSeconds } from "../support/ProcessInfo.ts"
-import { ask, AU, C4, connect, connectThrough, G0, probe, type RawClient } from "../support/RawClient.ts"
+import { ask, AU, C4, connect, connectThrough, G0, hex, probe, type RawClient } from "../support/RawClient.ts"
 import { echo, target } from "../support/Targets.ts"
 import { associated, U4, udpEcho } from "../support/Udp.ts"
 
@@ -136,6 +136,28 @@ describe("a changed configuration", () => {
       assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port, AU("cid", "sesame"))))
       assert.match(yield* change("listen: 0.0.0.0:0\n"), /not loaded, .*would be an open proxy/)
       assert.isTrue(bob !== undefined && (yield* echoes(bob)))
+    }))
+
+  it.live("judges by whom a BIND is connected with", () =>
+    Effect.gen(function*() {
+      const { change, proxy } = yield* setup(listen)
+      const bound = Effect.fnUntraced(function*(ip: string, localAddress: string) {
+        const client = yield* connect(proxy.port)
+        yield* client.send(G0, hex(`05 02 00 01 ${ip} 0000`))
+        const first = yield* client.read(12)
+        const peer = yield* connect(first.readUInt16BE(10), { localAddress })
+        assert.strictEqual((yield* client.read(10))[1], 0)
+        return { client, peer }
+      })
+      const [named, anybody] = [yield* bound("7f000001", "127.0.0.1"), yield* bound("00000000", "127.0.0.2")]
+      assert.match(
+        yield* change(`${listen}rules:\n  - { name: no-two, to: 127.0.0.2, action: deny }\n`),
+        / ended=1$/
+      )
+      assert.isTrue(yield* ends(anybody.client))
+      yield* proxy.takeLine(/connection ended.* reason="denied: rule no-two"$/)
+      yield* named.peer.send("ping")
+      assert.strictEqual((yield* named.client.read(4)).toString(), "ping")
     }))
 
   it.live("ends who has not logged in, where all have to now", () =>
