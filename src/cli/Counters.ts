@@ -11,6 +11,8 @@ import type { Config } from "../config/Config.ts"
 import type { BanList } from "../policy/BanList.ts"
 import type { LimitStore } from "../policy/LimitStore.ts"
 import type { SessionEpochs } from "../policy/SessionEpochs.ts"
+import type { Effective } from "./Flags.ts"
+import * as KnownUsers from "./KnownUsers.ts"
 import type { WorkerProcess } from "./WorkerProcess.ts"
 
 export interface Counters {
@@ -18,10 +20,11 @@ export interface Counters {
   readonly bans: BanList["Service"]
   readonly epochs: SessionEpochs
   /** Goes on by another configuration. */
-  readonly replace: (config: Config) => Effect.Effect<void>
+  readonly replace: (config: Counted) => Effect.Effect<void>
 }
 
-// Who has no configuration file pays for none of it.
+// Who has neither a configuration file nor users pays for none of it.
+const importConfig = Effect.promise(() => import("../config/LimitConfig.ts"))
 const importLimits = Effect.promise(() => import("../policy/MemoryLimits.ts"))
 const importBans = Effect.promise(() => import("../policy/BanList.ts"))
 const importEpochs = Effect.promise(() => import("../policy/SessionEpochs.ts"))
@@ -35,7 +38,19 @@ const importRemotes = Effect.promise(() =>
   Promise.all([import("../policy/RemoteLimits.ts"), import("../policy/RemoteBans.ts")])
 )
 
-const memory = Effect.fnUntraced(function*({ bans, limits }: Config) {
+/** What there is to count by. */
+export type Counted = Pick<Config, "bans" | "limits">
+
+/** Without a configuration file it is the failed logins that are counted, where there are logins. */
+export const countedOf = (effective: Pick<Effective, "loaded" | "settings">): Effect.Effect<Counted | undefined> => {
+  const { loaded } = effective
+  if (loaded !== undefined) return Effect.succeed(loaded.config)
+  return KnownUsers.areWanted(effective)
+    ? Effect.map(importConfig, ({ defaultBans }) => ({ bans: defaultBans, limits: {} }))
+    : Effect.undefined
+}
+
+const memory = Effect.fnUntraced(function*({ bans, limits }: Counted) {
   const [MemoryLimits, BanList] = [yield* importLimits, yield* importBans]
   const { stateFile } = limits
   const counted = yield* MemoryLimits.make(limits, stateFile === undefined ? {} : { stateFile })
@@ -44,7 +59,7 @@ const memory = Effect.fnUntraced(function*({ bans, limits }: Config) {
     limits: counted,
     bans: banned.bans,
     epochs: (yield* importEpochs).make(),
-    replace: (next: Config) =>
+    replace: (next: Counted) =>
       Effect.andThen(
         // Before the limits, so that a quota finds what was used of it.
         Effect.andThen(counted.keepIn(next.limits.stateFile), counted.replace(next.limits)),
@@ -54,7 +69,7 @@ const memory = Effect.fnUntraced(function*({ bans, limits }: Config) {
 })
 
 /** Whoever is in the networks that are never banned is banned no more. */
-const lift = Effect.fnUntraced(function*(bans: BanList["Service"], { bans: { allow = [] } = {} }: Config) {
+const lift = Effect.fnUntraced(function*(bans: BanList["Service"], { bans: { allow = [] } = {} }: Counted) {
   const { isAmong } = yield* importNetworks
   for (const { client } of yield* bans.list) {
     // Of IPv6 it is a network.
@@ -64,20 +79,20 @@ const lift = Effect.fnUntraced(function*(bans: BanList["Service"], { bans: { all
 })
 
 /** In this process, for this process. */
-export const own = Effect.fnUntraced(function*(config: Config): Effect.fn.Return<Counters, never, Scope.Scope> {
+export const own = Effect.fnUntraced(function*(config: Counted): Effect.fn.Return<Counters, never, Scope.Scope> {
   const { bans, epochs, limits, replace } = yield* memory(config)
   return { bans, epochs, limits, replace: (next) => Effect.andThen(replace(next), lift(bans, next)) }
 })
 
 /** In this process, for its workers. */
-export const keep = Effect.fnUntraced(function*(config: Config) {
+export const keep = Effect.fnUntraced(function*(config: Counted) {
   const { bans, epochs, limits, replace } = yield* memory(config)
   const [LimitKeeper, BanKeeper] = yield* importKeepers
   const SharedEpochs = yield* importShared
   const { decode, encode } = yield* importMessages
   const keeper = BanKeeper.make(bans)
   return {
-    replace: (next: Config) => Effect.andThen(replace(next), lift(keeper.bans, next)),
+    replace: (next: Counted) => Effect.andThen(replace(next), lift(keeper.bans, next)),
     /** Answers a worker for as long as the scope is open, and then takes back all that it had. */
     attend: Effect.fnUntraced(function*(worker: WorkerProcess) {
       const send = (message: Parameters<typeof encode.fromKeeper>[0]) => worker.send(encode.fromKeeper(message))

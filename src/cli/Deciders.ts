@@ -34,10 +34,6 @@ export interface Memory {
   readonly epochs: SessionEpochs | undefined
 }
 
-/** Whether clients have to log in. */
-export const hasUsers = ({ loaded, settings: { user, users } }: Pick<Effective, "loaded" | "settings">): boolean =>
-  user.length > 0 || users !== undefined || (loaded?.config.users?.length ?? 0) > 0 || loaded?.config.auth !== undefined
-
 /** Those who have no users don't pay for what reads and checks them, nor others for what they don't have. */
 const importUsers = Effect.promise(() => import("../policy/Users.ts"))
 const importSources = Effect.promise(() => import("../policy/UserSources.ts"))
@@ -77,16 +73,19 @@ const known = Effect.fnUntraced(function*(effective: Effective) {
 })
 
 const authenticator = Effect.fnUntraced(function*(effective: Effective, { bans, epochs }: Memory) {
-  if (!hasUsers(effective)) {
+  if (!KnownUsers.areWanted(effective)) {
     return { authenticator: yield* Effect.provide(Authenticator, Authenticator.layerOpen), changes: Stream.never }
   }
-  const { userOptions = {}, bans: guard, limits } = effective.loaded?.config ?? {}
+  const { userOptions = {}, limits } = effective.loaded?.config ?? {}
   let { authenticator, changes } = yield* known(effective)
   if (limits !== undefined) authenticator = (yield* importClasses).warn(authenticator, limits.classes ?? new Map())
   if (Object.keys(userOptions).length > 0) {
     authenticator = (yield* importOptions).wrap(userOptions, authenticator, epochs)
   }
-  if (bans !== undefined && guard !== undefined) authenticator = (yield* importGuard).make(authenticator, bans, guard)
+  if (bans !== undefined) {
+    const guard = effective.loaded === undefined ? {} : effective.loaded.config.bans
+    if (guard !== undefined) authenticator = (yield* importGuard).make(authenticator, bans, guard)
+  }
   return { authenticator, changes }
 })
 

@@ -19,7 +19,6 @@ import * as Certificates from "../transport/Certificates.ts"
 import * as Egress from "../transport/Egress.ts"
 import * as Interfaces from "../transport/Interfaces.ts"
 import * as ListenAddress from "../transport/ListenAddress.ts"
-import * as Deciders from "./Deciders.ts"
 import * as KnownUsers from "./KnownUsers.ts"
 import * as ListenFailure from "./ListenFailure.ts"
 import * as UnknownClasses from "./UnknownClasses.ts"
@@ -178,7 +177,7 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
   const now = yield* Clock.currentTimeMillis
   const users = yield* Effect.result(readUsers(loaded, settings))
   const known = Result.getOrElse(users, (): ReadonlyArray<StoredUser> => [])
-  const hasUsers = Deciders.hasUsers({ loaded, settings })
+  const hasUsers = KnownUsers.areWanted({ loaded, settings })
   const danger = ListenFailure.openProxy({
     listen: settings.listen,
     hasUsers,

@@ -5,6 +5,10 @@ import type { StoredUser } from "../policy/UserStore.ts"
 import { type CommandError, unusable } from "./CommandError.ts"
 import type { Effective } from "./Flags.ts"
 
+/** Whether clients have to log in. */
+export const areWanted = ({ loaded, settings: { user, users } }: Pick<Effective, "loaded" | "settings">): boolean =>
+  user.length > 0 || users !== undefined || (loaded?.config.users?.length ?? 0) > 0 || loaded?.config.auth !== undefined
+
 /** Whether what stands behind a plus in a user's name is no part of it. */
 export const plusIsReserved = ({ loaded, settings }: Pick<Effective, "loaded" | "settings">): boolean =>
   Object.keys(loaded?.config.userOptions ?? {}).length > 0 || settings.egressBy === "session"

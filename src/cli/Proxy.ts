@@ -35,8 +35,9 @@ export class Reload extends Context.Service<Reload, {
   readonly prepare: (effective: Effective) => Effect.Effect<Prepared, UsersFileError>
 }>()("sluice/cli/Reload") {}
 
-const limitsLayer = (counters: Counters.Counters | undefined) =>
-  counters === undefined ? Layer.empty : Layer.succeed(LimitStore, counters.limits)
+// Without a configuration file there are none.
+const limitsLayer = ({ loaded }: Effective, counters: Counters.Counters | undefined) =>
+  loaded === undefined || counters === undefined ? Layer.empty : Layer.succeed(LimitStore, counters.limits)
 
 const make = Effect.fnUntraced(function*(first: Effective, counters: Counters.Counters | undefined) {
   const memory = { bans: counters?.bans, epochs: counters?.epochs }
@@ -48,7 +49,7 @@ const make = Effect.fnUntraced(function*(first: Effective, counters: Counters.Co
     SocksServer.layer(first.settings).pipe(
       Layer.provide([
         Layer.succeedContext(live.services),
-        limitsLayer(counters),
+        limitsLayer(first, counters),
         ConnectionLog.layer,
         NodeDatagrams.layer()
       ])
@@ -78,12 +79,14 @@ const make = Effect.fnUntraced(function*(first: Effective, counters: Counters.Co
 /** What is not the configuration's to say. */
 export interface Surroundings {
   readonly transport?: NodeTransport.Options
-  /** What is remembered of clients. Default: this process does, where there is a configuration file. */
+  /** What is remembered of clients. Default: this process does, where there is anything to remember. */
   readonly counters?: Effect.Effect<Counters.Counters, never, Scope.Scope>
 }
 
-const countersOf = ({ loaded }: Effective, { counters }: Surroundings) =>
-  loaded === undefined ? Effect.undefined : counters ?? Counters.own(loaded.config)
+const countersOf = Effect.fnUntraced(function*(effective: Effective, { counters }: Surroundings) {
+  const counted = yield* Counters.countedOf(effective)
+  return counted === undefined ? undefined : yield* counters ?? Counters.own(counted)
+})
 
 /** Listens while the layer's scope is open. */
 export const layer = (

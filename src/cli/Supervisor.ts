@@ -180,7 +180,8 @@ export const run = Effect.fnUntraced(function*(wanted: Wanted, read: Effect.Effe
     },
     files
   })
-  const counters = wanted.loaded === undefined ? undefined : yield* Counters.keep(wanted.loaded.config)
+  const counted = yield* Counters.countedOf(wanted)
+  const counters = counted === undefined ? undefined : yield* Counters.keep(counted)
   const pool = yield* WorkerPool.make(cluster, {
     attend: counters?.attend,
     workers: settings.workers,

@@ -6,7 +6,6 @@ import * as Files from "../transport/Files.ts"
 import type { ListenAddress } from "../transport/ListenAddress.ts"
 import type { ListenError } from "../transport/Transport.ts"
 import { CommandError, unusable } from "./CommandError.ts"
-import * as Deciders from "./Deciders.ts"
 import * as Flags from "./Flags.ts"
 import * as KnownUsers from "./KnownUsers.ts"
 import * as ListenFailure from "./ListenFailure.ts"
@@ -82,7 +81,7 @@ export const read = Effect.fnUntraced(function*(
   }
   const danger = ListenFailure.openProxy({
     listen: settings.listen,
-    hasUsers: Deciders.hasUsers(wanted),
+    hasUsers: KnownUsers.areWanted(wanted),
     meant: settings.openProxy,
     source: wanted.listenSource
   })

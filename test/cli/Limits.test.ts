@@ -351,7 +351,26 @@ limits: { classes: { one: { connections: 1 }, few: { connections: 2 } } }
   }
 })
 
+/** What ann is told who logs in from an address. */
+const loginFrom = Effect.fnUntraced(function*(port: number, address: string, password: string) {
+  const client = yield* connect(port)
+  yield* client.send(`PROXY TCP4 ${address} 192.0.2.1 5000 1080\r\n`)
+  yield* client.send(Buffer.concat([hex("05 01 02"), AU("ann", password)]))
+  return yield* client.read(4)
+})
+
 describe("bans:", () => {
+  it.live.each([1, 2])("hold without a configuration file too, with %i workers", (workers) =>
+    Effect.gen(function*() {
+      const args = ["--proxy-protocol", "127.0.0.0/8", "--user", "ann:sesame", "--workers", `${workers}`]
+      const proxy = yield* Cli.serve({ args })
+      const wrong = () => Effect.forkScoped(loginFrom(proxy.port, "192.0.2.9", "wrong"))
+      yield* Effect.forEach(Array.from({ length: 5 }), wrong)
+      assert.match(yield* proxy.takeLine(/client banned/), /client=192\.0\.2\.9 /)
+      assert.deepStrictEqual(yield* loginFrom(proxy.port, "192.0.2.9", "sesame"), hex("05 02 01 01"))
+      assert.deepStrictEqual(yield* loginFrom(proxy.port, "192.0.2.8", "sesame"), hex("05 02 01 00"))
+    }))
+
   it.live.each(["", "workers: 2\n"])(
     "follow failed logins, and keep the right password out, until they are lifted: %j",
     (workers) =>
@@ -380,12 +399,7 @@ describe("bans:", () => {
       Effect.gen(function*() {
         const { serve } = yield* setup(`${yield* users}proxyProtocol: 127.0.0.0/8\n${text}`)
         const proxy = yield* serve
-        const login = Effect.fnUntraced(function*(address: string, password: string) {
-          const client = yield* connect(proxy.port)
-          yield* client.send(`PROXY TCP4 ${address} 192.0.2.1 5000 1080\r\n`)
-          yield* client.send(Buffer.concat([hex("05 01 02"), AU("ann", password)]))
-          return yield* client.read(4)
-        })
+        const login = (address: string, password: string) => loginFrom(proxy.port, address, password)
         const wrong = (address: string) =>
           Effect.forEach(Array.from({ length: 5 }), () => Effect.forkScoped(login(address, "wrong")))
         const refusals = yield* wrong("127.0.0.1")
