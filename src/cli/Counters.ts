@@ -1,6 +1,6 @@
 /**
- * What is remembered of clients: what they use, how often their logins fail, and which session is which. With workers the
- * supervisor remembers, and they ask it.
+ * What is remembered of clients: what they use, how often their logins fail, and which session is which. With workers
+ * the supervisor remembers, and they ask it.
  */
 import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"

@@ -1,5 +1,6 @@
 /** All users that a configuration has, those of flags and of a users file too: for what is told and tested, not for logins. */
 import * as Effect from "effect/Effect"
+import * as ReservedPlus from "../policy/ReservedPlus.ts"
 import type { UsersFileError } from "../policy/UsersFile.ts"
 import type { StoredUser } from "../policy/UserStore.ts"
 import { type CommandError, unusable } from "./CommandError.ts"
@@ -11,7 +12,7 @@ export const areWanted = ({ loaded, settings: { user, users } }: Pick<Effective,
 
 /** Whether what stands behind a plus in a user's name is no part of it. */
 export const plusIsReserved = ({ loaded, settings }: Pick<Effective, "loaded" | "settings">): boolean =>
-  Object.keys(loaded?.config.userOptions ?? {}).length > 0 || settings.egressBy === "session"
+  ReservedPlus.isReserved(loaded?.config.userOptions, settings.egressBy)
 
 export const read: (
   effective: Pick<Effective, "loaded" | "settings">

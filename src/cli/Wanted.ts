@@ -1,6 +1,7 @@
 /** What is to be served: settings and configuration file, and whether that is sound. Read at the start and at each reload. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as ReservedPlus from "../policy/ReservedPlus.ts"
 import type { UsersFileError } from "../policy/UsersFile.ts"
 import * as Files from "../transport/Files.ts"
 import type { ListenAddress } from "../transport/ListenAddress.ts"
@@ -68,16 +69,11 @@ export const read = Effect.fnUntraced(function*(
   }
   const twice = ListenFailure.twice(settings.listen, wanted.listenSource)
   if (twice !== undefined) return yield* twice
-  const unreachable = KnownUsers.plusIsReserved(wanted)
-    ? settings.user.find(({ name }) => name.includes("+"))
-    : undefined
-  if (unreachable !== undefined) {
-    return yield* unusable(
-      `${wanted.sourceOf("user")}: name ${
-        JSON.stringify(unreachable.name)
-      } has a plus, behind which are options of a user; ` +
-        "choose another name"
-    )
+  for (const { name } of KnownUsers.plusIsReserved(wanted) ? settings.user : []) {
+    const problem = ReservedPlus.problem(name)
+    if (problem !== undefined) {
+      return yield* unusable(`${wanted.sourceOf("user")}: name ${problem}; choose another name`)
+    }
   }
   const danger = ListenFailure.openProxy({
     listen: settings.listen,

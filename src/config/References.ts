@@ -1,5 +1,6 @@
 /** Names in a configuration that have to lead to something in it. */
 import { direct } from "../client/UpstreamPools.ts"
+import * as ReservedPlus from "../policy/ReservedPlus.ts"
 import type { Config } from "./Config.ts"
 import { quote } from "./Escape.ts"
 import { hint } from "./Nearest.ts"
@@ -45,17 +46,15 @@ export const problems = (config: Config): ReadonlyArray<Problem> => {
       : [{ path, message: unknown("pool of upstreams", name, [...pools, ...others]) }]
 
   const { rules, settings: { egressBy }, userOptions, users = [] } = config
-  const plusIsReserved = Object.keys(userOptions).length > 0 || egressBy === "session"
+  const plusIsReserved = ReservedPlus.isReserved(userOptions, egressBy)
   return [
     ...repeated(users.map(({ name }) => name), (index) => ["users", index, "name"]),
-    ...users.flatMap(({ name }, index) =>
-      plusIsReserved && name.includes("+")
-        ? [{
-          path: ["users", index, "name"],
-          message: `${quote(name)} has a plus, behind which are options of a user; choose another name`
-        }]
-        : []
-    ),
+    ...users.flatMap(({ name }, index) => {
+      const problem = plusIsReserved ? ReservedPlus.problem(name) : undefined
+      return problem === undefined
+        ? []
+        : [{ path: ["users", index, "name"], message: `${problem}; choose another name` }]
+    }),
     ...users.flatMap(({ limits }, index) => inClasses(limits, ["users", index, "limits"])),
     ...Object.entries(userOptions).flatMap(([option, declared]) =>
       declared.kind === "pool"

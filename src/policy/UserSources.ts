@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import * as Files from "../transport/Files.ts"
 import * as WatchedFile from "../transport/WatchedFile.ts"
 import * as PasswordHash from "./PasswordHash.ts"
+import * as ReservedPlus from "./ReservedPlus.ts"
 import * as UsersFile from "./UsersFile.ts"
 import * as UserStore from "./UserStore.ts"
 
@@ -67,15 +68,11 @@ const readFile = Effect.fnUntraced(function*(
   plusIsReserved: boolean
 ) {
   const entries = yield* UsersFile.read(path)
-  const plus = plusIsReserved ? entries.find(({ name }) => name.includes("+")) : undefined
-  if (plus !== undefined) {
-    return yield* new UsersFile.UsersFileError({
-      path,
-      line: plus.line,
-      field: "name",
-      problem: `name ${JSON.stringify(plus.name)} has a plus, behind which are options of a user`,
-      fix: "choose another name"
-    })
+  for (const { line, name } of plusIsReserved ? entries : []) {
+    const problem = ReservedPlus.problem(name)
+    if (problem === undefined) continue
+    const fix = "choose another name"
+    return yield* new UsersFile.UsersFileError({ path, line, field: "name", problem: `name ${problem}`, fix })
   }
   const twice = entries.find(({ name }) => taken.has(name))
   if (twice !== undefined) {

@@ -10,11 +10,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { hash, randomBytes } from "node:crypto"
+import { Recent } from "./Recent.ts"
 
 export interface Options {
   /** Default: 1 minute. 0 = nothing is remembered. */
   readonly timeToLive?: Duration.Input | undefined
-  /** Logins that are remembered; of more, the one that was asked for longest ago is forgotten. Default: 10,000. */
+  /** Logins that are remembered; of more, those that were asked for longest ago are forgotten. Default: 10,000. */
   readonly capacity?: number | undefined
 }
 
@@ -64,17 +65,12 @@ const makeKeyedHash = (): (text: string) => string => {
 export const make = <A>({ capacity = 10_000, timeToLive = "1 minute" }: Options = {}): VerifiedLogins<A> => {
   const keyedHash = makeKeyedHash()
   const longest = Duration.toMillis(Duration.fromInputUnsafe(timeToLive))
-  // A map keeps its order: the first is the one that was not asked for longest.
-  const remembered = new Map<string, Remembered<A>>()
+  const remembered = new Recent<Remembered<A>>(capacity)
   const running = new Map<string, Running>()
 
   const remember = (key: string, { timeToLive = longest, value }: Verified<A>, now: number): void => {
     const millis = Math.min(longest, timeToLive)
     if (millis <= 0 || capacity <= 0) return
-    for (const oldest of remembered.keys()) {
-      if (remembered.size < capacity) break
-      remembered.delete(oldest)
-    }
     remembered.set(key, { value, until: now + millis })
   }
 
@@ -103,10 +99,7 @@ export const make = <A>({ capacity = 10_000, timeToLive = "1 minute" }: Options 
         return undefined
       }
       // The order is of use only where something will have to be forgotten soon.
-      if (remembered.size * 2 > capacity) {
-        remembered.delete(key)
-        remembered.set(key, known)
-      }
+      if (remembered.size * 2 > capacity) remembered.set(key, known)
       return known.value
     },
     find: <E>(key: string, verify: Effect.Effect<Verified<A> | undefined, E>) =>

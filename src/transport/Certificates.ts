@@ -5,6 +5,7 @@ import { X509Certificate } from "node:crypto"
 import * as NodeTls from "node:tls"
 import { Files } from "./Files.ts"
 import type { Tls } from "./ListenAddress.ts"
+import { codeOf } from "./SocketError.ts"
 import * as WatchedFile from "./WatchedFile.ts"
 
 interface Pems {
@@ -12,9 +13,6 @@ interface Pems {
   readonly key: string
   readonly clientCa: string | undefined
 }
-
-const codeOf = (error: unknown): string =>
-  typeof error === "object" && error !== null && "code" in error ? String(error.code) : "unknown error"
 
 /** Fails with what is wrong with a file, after its name. */
 const attempt = <A>(thunk: () => A, problem: (code: string) => string): Effect.Effect<A, string> =>
