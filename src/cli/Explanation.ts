@@ -92,18 +92,20 @@ const limitLines = (
   { name, user }: Visitor.Visitor,
   groups: Lines,
   client: NetAddress.IpAddress | undefined,
-  verdict: Verdict
+  { limits: limitClass = user?.limits }: Verdict
 ): Lines => {
-  const limitClass = verdict.limits ?? user?.limits
+  const classed = limitClass === undefined ? undefined : limits.classes?.get(limitClass)
+  const address = `client ${client === undefined ? "(no address)" : ClientNetwork.of(client)}`
+  const subject = name === undefined ? address : `user ${name}`
   const holders: ReadonlyArray<readonly [who: string, limits: Limit.Limits | undefined]> = [
     ["all clients together", limits.global],
     ...groups.map((group) => [`group ${group}`, limits.groups?.get(group)] as const),
-    ...name === undefined
+    ...classed !== undefined
+      ? [[`${subject} (class ${limitClass})`, classed] as const]
+      : name === undefined
       ? []
-      : limitClass === undefined
-      ? [[`user ${name}`, limits.user] as const]
-      : [[`user ${name} (class ${limitClass})`, limits.classes?.get(limitClass)] as const],
-    [`client ${client === undefined ? "(no address)" : ClientNetwork.of(client)}`, limits.client]
+      : [[subject, limits.user] as const],
+    [address, limits.client]
   ]
   const lines = holders.flatMap(([who, limits]) => Limit.isLimited(limits) ? [`${who}: ${limitWords(limits)}`] : [])
   return lines.length === 0 ? ["limits: none"] : ["limits:", ...indent(lines)]
@@ -180,6 +182,13 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
     return Effect.map(refusal, (refusal) => stepLines(explanation, refusal))
   })
 
+  // An association has its limits before it goes anywhere.
+  const limiting = command === "associate"
+    ? judge.engine.decideCommand(request, now)?.verdict ?? {}
+    : judgement.action === "allow"
+    ? judgement.verdict
+    : {}
+
   const who = visitor.name === undefined
     ? "somebody who has not logged in"
     : `user ${visitor.name}${groups.length === 0 ? "" : ` (${groups.join(", ")})`}`
@@ -196,7 +205,7 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
       ? [
         ExplainedRoute.upstream(loaded, settings, visitor, judgement.verdict),
         ExplainedRoute.egress(settings, visitor, judgement.verdict),
-        ...limitLines(loaded, visitor, groups, client, judgement.verdict)
+        ...limitLines(loaded, visitor, groups, client, limiting)
       ]
       : []
   ]

@@ -208,6 +208,32 @@ rules:
       assert.deepStrictEqual(yield* route("ann+session-7", 3), [here, "egress: 192.0.2.9, 2001:db8::9 (by rule)"])
     }))
 
+  it.live("knows the limits of associations, of clients without a user, and of classes that are not there", () =>
+    Effect.gen(function*() {
+      writeFileSync(join(folder, "limited.txt"), `ann:${hash}:limits=nope\n`)
+      const path = join(folder, "limited.yaml")
+      writeFileSync(
+        path,
+        `users: limited.txt
+limits: { user: { devices: 7 }, classes: { few: { connections: 2 }, dns: { connections: 1 } } }
+rules:
+  - { commands: associate, ports: 53, action: allow, limits: dns }
+  - { commands: associate, action: allow, limits: few }
+  - { ports: 80, action: allow, limits: few }
+`
+      )
+      const limits = (...args: ReadonlyArray<string>) =>
+        Effect.map(
+          Cli.run(["explain", "--config", path, ...args]),
+          ({ stdout }) => stdout.split("\n").filter((line) => / (?:connections?|devices)$/.test(line))
+        )
+      assert.deepStrictEqual(yield* limits("--client", "192.0.2.5", "associate", "203.0.113.5:54"), [])
+      assert.deepStrictEqual(yield* limits("--client", "192.0.2.5", "connect", "203.0.113.5:80"), [
+        "  client 192.0.2.5 (class few): 2 connections"
+      ])
+      assert.deepStrictEqual(yield* limits("--user", "ann", "connect", "203.0.113.5:81"), ["  user ann: 7 devices"])
+    }))
+
   it.live("tells what is inside, and what can't be found", () =>
     Effect.gen(function*() {
       const inside = yield* explain("--client", "192.0.2.5", "connect", "10.1.2.3:443")
