@@ -68,13 +68,14 @@ const memory = Effect.fnUntraced(function*({ bans, limits }: Counted) {
   }
 })
 
-/** Whoever is in the networks that are never banned is banned no more. */
-const lift = Effect.fnUntraced(function*(bans: BanList["Service"], { bans: { allow = [] } = {} }: Counted) {
+/** Whoever is in the networks that are never banned is banned no more; nor is anybody where nothing follows failed logins. */
+const lift = Effect.fnUntraced(function*(bans: BanList["Service"], { bans: options }: Counted) {
   const { isAmong } = yield* importNetworks
   for (const { client } of yield* bans.list) {
     // Of IPv6 it is a network.
     const address = Result.getOrUndefined(NetAddress.ipFromString(client.replace(/\/.*/, "")))
-    if (address !== undefined && isAmong(allow, address)) yield* bans.lift(address)
+    if (address === undefined) continue
+    if (options === undefined || isAmong(options.allow ?? [], address)) yield* bans.lift(address)
   }
 })
 

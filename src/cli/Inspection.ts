@@ -44,6 +44,8 @@ const folderProblem = (path: string): string | undefined => {
   }
 }
 
+const isFolder = (path: string): boolean => Fs.statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+
 const listenProblems = Effect.fnUntraced(function*(loaded: Loaded, { listen }: Settings) {
   const problems: Array<string> = []
   for (const [index, address] of listen.entries()) {
@@ -68,7 +70,7 @@ const readUsers = (loaded: Loaded, settings: Settings) =>
 const stateProblems = ({ config, sourceOf }: Loaded): Lines => {
   const { stateFile } = config.limits
   if (stateFile === undefined) return []
-  const problem = folderProblem(stateFile)
+  const problem = isFolder(stateFile) ? `${escape(stateFile)} is a folder; give a file` : folderProblem(stateFile)
   return problem === undefined ? [] : [`${sourceOf(["limits", "stateFile"])}: ${problem}`]
 }
 

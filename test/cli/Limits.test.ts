@@ -371,9 +371,14 @@ describe("bans:", () => {
       assert.deepStrictEqual(yield* loginFrom(proxy.port, "192.0.2.8", "sesame"), hex("05 02 01 00"))
     }))
 
-  it.live.each(["", "workers: 2\n"])(
-    "follow failed logins, and keep the right password out, until they are lifted: %j",
-    (workers) =>
+  it.live.each<readonly [workers: string, then: string]>([
+    ["", "allow"],
+    ["workers: 2\n", "allow"],
+    ["", "off"],
+    ["workers: 2\n", "off"]
+  ])(
+    "follow failed logins, and keep the right password out, until they are lifted: %j, %s",
+    ([workers, then]) =>
       Effect.gen(function*() {
         const origin = yield* echo()
         const { path, serve } = yield* setup(
@@ -386,9 +391,14 @@ describe("bans:", () => {
         yield* proxy.takeLine(/client banned for its failed logins/)
         yield* Effect.flip(Effect.scoped(connectThrough(proxy.port, origin.port, AU("ann", "sesame"))))
         yield* proxy.takeLine(/reason="authentication failed: .*ban/)
-        // Whoever may not be banned is not.
-        writeFileSync(path, readFileSync(path, "utf8").replace("allow: []", "allow: [127.0.0.0/8]"))
-        yield* proxy.takeLine(/configuration loaded/)
+        // Whoever may not be banned is not; nor is anybody where there are no bans, whatever comes later.
+        const [before = "", after = ""] = readFileSync(path, "utf8").split(/^bans: .*$/m)
+        const all = { after: 3, delay: "50ms", for: "1h", allow: [] }
+        const following = then === "off" ? ["off", all] : [{ ...all, allow: ["127.0.0.0/8"] }]
+        for (const next of following) {
+          writeFileSync(path, `${before}bans: ${JSON.stringify(next)}${after}`)
+          yield* proxy.takeLine(/configuration loaded/)
+        }
         assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port, AU("ann", "sesame"))))
       })
   )

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { mkdtempSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Cli from "../support/Cli.ts"
@@ -99,6 +99,15 @@ tests:
       "1:1 lisen: no such key; did you mean listen?",
       "2:1 workers: \"0\" is not a whole number from 1 to 1024, or auto"
     ))
+
+  it.live("takes no folder for a state file", () => {
+    mkdirSync(join(folder, "state"), { recursive: true })
+    return wrong(
+      "state.yaml",
+      "limits: { stateFile: state }\n",
+      "1:11 limits.stateFile: state is a folder; give a file"
+    )
+  })
 
   it.live("looks at all files", () =>
     Effect.gen(function*() {
