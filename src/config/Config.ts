@@ -111,7 +111,12 @@ const fieldOf = (setting: Settings.Setting) => {
     ...value !== undefined && { default: setting.kind === "switch" ? value === "true" : value },
     ...metavar !== undefined && { expected: repeatable === true ? `${metavar}, or a list of them` : metavar }
   }
-  return repeatable === true ? FileValue.listOf(valueOf(setting, {}), docs) : valueOf(setting, docs)
+  if (repeatable !== true) return valueOf(setting, docs)
+  const list = FileValue.listOf(valueOf(setting, {}), docs)
+  // Of all others, none is the same as what is not there.
+  return setting.key === "listen"
+    ? FileValue.nonEmpty(list, `is empty; give an address, or leave it out for ${value}`)
+    : list
 }
 
 const settingFields: Readonly<Record<string, Schema.optionalKey<FileValue.FromFile<unknown>>>> = Object.fromEntries(

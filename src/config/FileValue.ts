@@ -2,12 +2,13 @@
  * The kinds of values in a configuration file, each a schema from what stands there. Descriptions and defaults are on the
  * written side, since that is what editors complete.
  */
+import * as Arr from "effect/Array"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type * as Result from "effect/Result"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaIssue from "effect/SchemaIssue"
@@ -96,6 +97,13 @@ export const listOf = <A>(item: FromFile<A>, docs: Docs = {}): FromFile<Readonly
     // No item is a list itself.
     (value) => Array.isArray(value) ? value as ReadonlyArray<A> : [value as A]
   )
+
+/** With one item at least. */
+export const nonEmpty = <A>(
+  from: FromFile<ReadonlyArray<A>>,
+  message: string
+): FromFile<Arr.NonEmptyReadonlyArray<A>> =>
+  parsed(from, (list) => Arr.isReadonlyArrayNonEmpty(list) ? Result.succeed(list) : Result.fail(message))
 
 /** A map from names of one's own. */
 export const mapOf = <A>(value: FromFile<A>, docs: Docs = {}): FromFile<Readonly<Record<string, A>>> =>

@@ -50,10 +50,13 @@ const optional = Schema.optionalKey
 
 const window = FileValue.parsed(
   Schema.Struct({
-    days: optional(FileValue.listOf(FileValue.parsed(FileValue.text(), quoted(TimeWindow.daysFromString)), {
-      description: "mon, tue, … or ranges of them: mon-fri",
-      examples: ["mon-fri"]
-    })),
+    days: optional(FileValue.nonEmpty(
+      FileValue.listOf(FileValue.parsed(FileValue.text(), quoted(TimeWindow.daysFromString)), {
+        description: "mon, tue, … or ranges of them: mon-fri",
+        examples: ["mon-fri"]
+      }),
+      "is empty; write mon-fri, or leave it out for all days"
+    )),
     hours: optional(FileValue.parsed(
       FileValue.text({ description: "08:00-18:00; 22:00-06:00 goes on into the next day" }),
       quoted(TimeWindow.hoursFromString)

@@ -52,10 +52,7 @@ export const Proxy: FileValue.FromFile<ProxyUrl.ProxyUrl> = Schema.Union([
   FileValue.parsed(WithSecret, complete)
 ]).annotate({ expected: "the URL of a proxy" })
 
-const nonEmpty = <A>(from: FileValue.FromFile<ReadonlyArray<A>>, message: string) =>
-  FileValue.parsed(from, (list) => Arr.isReadonlyArrayNonEmpty(list) ? Result.succeed(list) : Result.fail(message))
-
-const ChainConfig = nonEmpty(
+const ChainConfig = FileValue.nonEmpty(
   Schema.Array(Proxy).annotate({ description: "Proxies one behind the other; the first is the one that is dialled" }),
   "is empty; give the URL of a proxy"
 )
@@ -76,7 +73,7 @@ const isChain = (
 
 const PoolConfig: FileValue.FromFile<Pool> = FileValue.mapped(
   Schema.Struct({
-    proxies: nonEmpty(
+    proxies: FileValue.nonEmpty(
       FileValue.mapped(
         Chains,
         (given) => ("protocol" in given ? [given] : given).map((way) => isChain(way) ? way : Arr.of(way))

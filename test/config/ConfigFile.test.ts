@@ -323,6 +323,8 @@ describe("a mistake in a configuration file", () => {
     ],
     ["bans: { for: ever }", "1:9 bans.for: \"ever\" is not a duration, such as 500ms, 10s, 1h30m or 0"],
     // Rules.
+    ["listen: []", "1:1 listen: is empty; give an address, or leave it out for 127.0.0.1:1080"],
+    [rule("when: { days: [] }"), "2:13 rules[0].when.days: is empty; write mon-fri, or leave it out for all days"],
     [rule("ports: 80-"), "2:5 rules[0].ports: \"80-\" is not a port range; write 80-65535"],
     [rule("ports: -80"), "2:5 rules[0].ports: \"-80\" is not a port range; write 1-80"],
     [rule("ports: [1, 443-80]"), "2:16 rules[0].ports[1]: \"443-80\" is not a port range; write 80-443"],
