@@ -73,12 +73,17 @@ const known = Effect.fnUntraced(function*(effective: Effective) {
 })
 
 const authenticator = Effect.fnUntraced(function*(effective: Effective, { bans, epochs }: Memory) {
-  if (!KnownUsers.areWanted(effective)) {
-    return { authenticator: yield* Effect.provide(Authenticator, Authenticator.layerOpen), changes: Stream.never }
-  }
   const { userOptions = {}, limits } = effective.loaded?.config ?? {}
+  if (!KnownUsers.areWanted(effective)) {
+    const open = yield* Effect.provide(Authenticator, Authenticator.layerOpen)
+    const authenticator = limits === undefined ? open : (yield* importOptions).judging(userOptions, open)
+    return { authenticator, changes: Stream.never }
+  }
   let { authenticator, changes } = yield* known(effective)
-  if (limits !== undefined) authenticator = (yield* importClasses).warn(authenticator, limits.classes ?? new Map())
+  if (limits !== undefined) {
+    authenticator = (yield* importClasses).warn(authenticator, limits.classes ?? new Map())
+    authenticator = (yield* importOptions).judging(userOptions, authenticator)
+  }
   if (Object.keys(userOptions).length > 0) {
     authenticator = (yield* importOptions).wrap(userOptions, authenticator, epochs)
   }

@@ -2,10 +2,15 @@
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
+import * as Fs from "node:fs"
 import * as WatchedFile from "../transport/WatchedFile.ts"
-import type { CommandError } from "./CommandError.ts"
+import { type CommandError, unusable } from "./CommandError.ts"
 import type * as ServiceManager from "./ServiceManager.ts"
 import type { Wanted } from "./Wanted.ts"
+
+/** How often it is tried again where files change faster than they are read, and after how long. */
+const retries = 20
+const retryAfter = "200 millis"
 
 /** How often the files are looked at. A change is taken once it was seen twice, so that none is read half written. */
 const checkEvery = "500 millis"
@@ -42,10 +47,27 @@ const warnOfLasting = (first: Wanted, { settings, sourceOf }: Wanted) =>
     { discard: true }
   )
 
+const usersFile = ({ settings: { users } }: Wanted): ReadonlyArray<string> => users === undefined ? [] : [users]
+
+/** Whoever reads a pipe waits for somebody to write, perhaps for ever. */
+const regular = ({ loaded }: Wanted): Effect.Effect<void, CommandError> =>
+  Effect.suspend(() =>
+    loaded !== undefined && Fs.statSync(loaded.path, { throwIfNoEntry: false })?.isFIFO() === true
+      ? Effect.fail(unusable(`${loaded.path}: is a pipe, which is not read again; put a file there`))
+      : Effect.void
+  )
+
+const complain = ({ message, more = [] }: CommandError) =>
+  Effect.annotateLogs(Effect.logError("configuration not loaded, the one before stays"), {
+    reason: message,
+    ...more.length > 0 && { more: more.length }
+  })
+
 /** Goes on until it is interrupted. */
 export const run = Effect.fnUntraced(function*({ apply, asked, first, manager, read }: Options) {
   // Users in a file of their own are looked after by those who read it.
   let files = first.loaded?.files ?? []
+  let users = usersFile(first)
   let taken = versionsRead(first)
   let seen = taken
   const wishes = yield* Queue.dropping<"asked" | "changed">(1)
@@ -58,25 +80,31 @@ export const run = Effect.fnUntraced(function*({ apply, asked, first, manager, r
   yield* Effect.forkScoped(Effect.repeat(look, Schedule.spaced(checkEvery)))
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(asked, Effect.sync(() => Queue.offerUnsafe(wishes, "asked")))))
 
-  const reload = Effect.gen(function*() {
+  let failures = 0
+  /** Also those that are looked after by others. */
+  const versionsOfAll = () => versionsOf([...files, ...users])
+  const reload: Effect.Effect<void> = Effect.suspend(() => {
+    const before = versionsOfAll()
+    return Effect.catch(Effect.andThen(regular(first), load), (error) => {
+      if (versionsOfAll() === before || ++failures > retries) return complain(error)
+      // They have changed meanwhile: perhaps that is all that was wrong.
+      return Effect.andThen(Effect.sleep(retryAfter), reload)
+    })
+  })
+  const load: Effect.Effect<void, CommandError> = Effect.gen(function*() {
     taken = versionsOf(files)
     const wanted = yield* read
     files = wanted.loaded?.files ?? files
+    users = usersFile(wanted)
     taken = versionsRead(wanted)
     const fields = yield* apply(wanted)
     yield* Effect.annotateLogs(Effect.logInfo("configuration loaded"), { path: first.loaded?.path, ...fields })
     yield* warnOfLasting(first, wanted)
-  }).pipe(
-    Effect.catch(({ message, more = [] }) =>
-      Effect.annotateLogs(Effect.logError("configuration not loaded, the one before stays"), {
-        reason: message,
-        ...more.length > 0 && { more: more.length }
-      })
-    )
-  )
+  })
   return yield* Effect.forever(
     Queue.take(wishes).pipe(
       Effect.andThen(manager.reloading),
+      Effect.andThen(Effect.sync(() => void (failures = 0))),
       Effect.andThen(reload),
       Effect.andThen(manager.ready)
     )

@@ -11,7 +11,7 @@ import * as Equal from "effect/Equal"
 import * as FiberHandle from "effect/FiberHandle"
 import type { Cluster } from "node:cluster"
 import type * as Settings from "../config/Settings.ts"
-import { isSamePlace, listenOn } from "../server/Listeners.ts"
+import { isSamePlace, listenOn, stays } from "../server/Listeners.ts"
 import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import type { Accept } from "../transport/Transport.ts"
@@ -104,7 +104,9 @@ const reloading = Effect.fnUntraced(function*(staff: Staff, { bound: first, file
     const fresh = yield* Snapshot.take(next, files)
     // One that stays keeps the port that it was given for 0.
     const known = (address: ListenAddress.ListenAddress) =>
-      bound[inForce.listen.findIndex((one) => Equal.equals(one, address))]
+      stays(address, inForce.listen, settings.listen)
+        ? bound[inForce.listen.findIndex((one) => Equal.equals(one, address))]
+        : undefined
     const added = settings.listen.filter((address) => known(address) === undefined)
     const lost = added.find(({ _tag }) => _tag === "Descriptor")
     if (lost !== undefined) return yield* inheritedTooLate(lost, next)

@@ -92,6 +92,21 @@ export const parse = (declarations: Declarations, username: string): Result.Resu
   return Result.succeed(parsed)
 }
 
+const hasPool = (declarations: Declarations, pool: string): boolean =>
+  Object.values(declarations).some((option) => option.kind === "pool" && Object.values(option.values).includes(pool))
+
+/** The same authenticator; whoever has picked a pool that can't be picked any more can't go on. */
+export const judging = (
+  declarations: Declarations,
+  inner: Authenticator["Service"]
+): Authenticator["Service"] => ({
+  ...inner,
+  recheck: (identity, client) =>
+    identity.pool !== undefined && !hasPool(declarations, identity.pool)
+      ? Effect.undefined
+      : inner.recheck?.(identity, client) ?? Effect.succeed(identity)
+})
+
 /** An authenticator that takes options, in front of one that knows nothing of them. */
 export const wrap = (
   declarations: Declarations,

@@ -105,6 +105,7 @@ const expected = Effect.fnUntraced(function*(services: Services, session: Sessio
   if (verdict.limits !== undefined) yield* session.lease.identify(session.who(verdict.limits))
   session.verdict = { ...session.verdict, ...verdict }
   const peers = addresses.map((ip) => NetAddress.toCanonical(ip))
+  session.granted = { destination, address: peers.length === 1 ? peers[0] : undefined }
   const one: IsExpected = (peer) => Effect.succeed(peers.some((ip) => Equal.equals(ip, peer.address)))
   const sources = verdict.egress === undefined ? dialer.sources?.(request) : verdict.egress.choose(request)
   const sameFamily = peers.find((ip) => NetAddress.familyOf(ip) === NetAddress.familyOf(local))

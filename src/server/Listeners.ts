@@ -26,6 +26,12 @@ const isIpv6Only = (listen: ListenAddress.ListenAddress, all: Addresses): boolea
   })
 }
 
+/** Whether an address among others is the same listener as before among those. */
+export const stays = (address: ListenAddress.ListenAddress, before: Addresses, after: Addresses): boolean => {
+  const isOne = (other: ListenAddress.ListenAddress) => Equal.equals(other, address)
+  return before.some(isOne) && after.some(isOne) && isIpv6Only(address, before) === isIpv6Only(address, after)
+}
+
 /** Listens on one of several addresses. */
 export const listenOn = (
   transport: Transport["Service"],
@@ -83,7 +89,8 @@ export class Listeners {
    */
   replace(addresses: Addresses): Effect.Effect<void, ListenError> {
     return Effect.uninterruptible(Effect.gen({ self: this }, function*(this: Listeners) {
-      const kept = this.open.filter(({ asked }) => addresses.some((address) => Equal.equals(address, asked)))
+      const before = this.open.map(({ asked }) => asked)
+      const kept = this.open.filter(({ asked }) => stays(asked, before, addresses))
       const gone = this.open.filter((one) => !kept.includes(one))
       const wanted = addresses.filter((address) => !kept.some(({ asked }) => Equal.equals(address, asked)))
       const inTheWay = gone.filter(({ asked }) => wanted.some((address) => isSamePlace(asked, address)))
@@ -96,7 +103,6 @@ export class Listeners {
       yield* Effect.tapError(addAll, () =>
         Effect.gen({ self: this }, function*(this: Listeners) {
           yield* close(added)
-          const before = this.open.map(({ asked }) => asked)
           // A moment ago they could be had; if not even that, the others at least are still there.
           const again = yield* Effect.forEach(inTheWay, ({ asked }) => Effect.option(this.begin(asked, before)))
           this.open = [...this.open.filter((one) => !inTheWay.includes(one)), ...Arr.getSomes(again)]

@@ -30,6 +30,8 @@ export interface Planner extends Finder {
 
 export interface Services extends Planner {
   readonly dialer: Dialer["Service"]
+  /** Whether that holds still by which a session was let in, or got where it is: a reload may have come meanwhile. */
+  readonly confirm: (session: SessionState) => Effect.Effect<void, AccessDenied>
 }
 
 export type Addresses = Arr.NonEmptyReadonlyArray<NetAddress.IpAddress>
@@ -140,6 +142,8 @@ export const dial = Effect.fnUntraced(function*(services: Services, session: Ses
   const { addresses, upstreams, verdict } = yield* plan(services, request)
   if (session.lease !== unlimited) yield* session.lease.identify(session.who(verdict.limits))
   const from = verdict.egress === undefined ? request : { ...request, egress: verdict.egress }
+  // While it is dialled too: of several addresses nobody knows yet which one.
+  session.granted = { destination, address: addresses?.length === 1 ? addresses[0] : undefined }
   const { address, connection } = upstreams === undefined
     ? yield* services.dialer.dial(addresses, destination.port, from)
     : addresses === undefined
@@ -148,6 +152,7 @@ export const dial = Effect.fnUntraced(function*(services: Services, session: Ses
   session.address = address
   session.granted = { destination, address: upstreams === undefined ? address.address : addresses?.[0] }
   session.verdict = verdict
+  yield* services.confirm(session)
   if (verdict.proxyHeader === true) {
     yield* Introduction.send(connection, session.remote, upstreams === undefined ? address : nominal(destination))
   }

@@ -29,7 +29,7 @@ import { shaped } from "./Shaper.ts"
 import type { Sniffer } from "./Sniffer.ts"
 
 /** The decisions that a session leaves to others. */
-export interface Services {
+export interface Services extends Route.Services {
   readonly authenticator: Authenticator["Service"]
   readonly policy: AccessPolicy["Service"]
   readonly resolver: Resolver["Service"]
@@ -59,6 +59,7 @@ export const make = (services: Services) => {
     const dialect = session.dialect = yield* services.sniff(reader)
     const asked = yield* dialect.request(session, reader, authenticatorOf(session) ?? services.authenticator)
     session.command = asked.command
+    yield* services.confirm(session)
     // It has been told that it needs none, and a reload has come in between.
     if (session.identity === undefined && services.authenticator.required) return yield* loginNeeded
     if (services.limits !== undefined) yield* session.lease.identify(session.who())
@@ -77,6 +78,7 @@ export const make = (services: Services) => {
     const target = session.target = command === "bind"
       ? shaped(yield* services.bind(session, dialect, reader, address), session.lease)
       : yield* Route.dial(services, session, address)
+    if (command === "bind") yield* services.confirm(session)
     yield* grant(session, dialect, target, command === "bind" ? target.remote : target.local)
     session.enter("relay")
     yield* relay(session.client, target, reader, session)

@@ -83,6 +83,8 @@ export class SessionState implements Deadline, Observer, Watcher {
   identity: Identity | undefined = undefined
   /** Where it is, as the policy has granted it; the address only where that was judged. */
   granted: Granted | undefined = undefined
+  /** Which of the rounds in which all are judged anew it has seen. */
+  round = 0
   /** How it is served there. */
   verdict: Verdict | undefined = undefined
   /** Told when it was judged anew, for what else it was granted. */

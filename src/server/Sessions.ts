@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { AccessPolicy } from "../policy/AccessPolicy.ts"
+import { AccessDenied, AccessPolicy } from "../policy/AccessPolicy.ts"
 import type { Authenticator } from "../policy/Authenticator.ts"
 import type { SessionInfo, SessionState } from "./SessionState.ts"
 
@@ -30,26 +30,36 @@ const reidentify = (session: SessionState, limits?: string): void => {
   if (session.phase !== "handshake") session.lease.reidentify(session.who(limits))
 }
 
-/** Why a session may not go on; `undefined` when it may. A service that breaks ends nobody. */
+/** Why a session may not go on: in the words of the log, and as the client is told that waits for an answer. */
+interface Objection {
+  readonly reason: string
+  readonly error: AccessDenied
+}
+
+const objection = (reason: string): Objection => ({ reason, error: new AccessDenied({ rule: reason }) })
+
+const denial = (error: AccessDenied): Objection => ({ reason: error.message, error })
+
+/** What speaks against a session; `undefined` for nothing. A service that breaks ends nobody. */
 const rejudge = Effect.fnUntraced(
-  function*({ authenticator, policy }: Judges, session: SessionState) {
+  function*({ authenticator, policy }: Judges, session: SessionState): Effect.fn.Return<Objection | undefined> {
     const { granted, identity } = session
     // A name out of a certificate is not the authenticator's.
     if (identity !== undefined && authenticator.recheck !== undefined && session.client.peerName === undefined) {
       const now = yield* authenticator.recheck(identity, session.remote)
-      if (now === undefined) return "the user may not log in any more"
+      if (now === undefined) return objection("the user may not log in any more")
       session.admit(now)
     }
     // In the handshake it will be told so.
     if (identity === undefined && authenticator.required && session.phase !== "handshake") {
-      return "a login is needed now"
+      return objection("a login is needed now")
     }
     session.rejudged?.()
     const { command } = session
     let limitClass: string | undefined
     if (command === "associate" || command === "bind") {
       const allowed = yield* Effect.result(policy.authorizeCommand?.(session.commandRequest) ?? AccessPolicy.permit)
-      if (Result.isFailure(allowed)) return allowed.failure.message
+      if (Result.isFailure(allowed)) return denial(allowed.failure)
       limitClass = allowed.success.limits
     }
     if (granted === undefined) return void reidentify(session, limitClass)
@@ -61,7 +71,7 @@ const rejudge = Effect.fnUntraced(
       ),
       Effect.match({
         onSuccess: ({ limits = limitClass }) => void reidentify(session, limits),
-        onFailure: (denied) => denied.message
+        onFailure: denial
       })
     )
   },
@@ -74,6 +84,8 @@ export class Registry {
   readonly running = new Map<number, SessionState>()
   private readonly idle = new Set<() => void>()
   private lastId = 0
+  /** How often all were judged anew. */
+  private rounds = 0
 
   nextId(): number {
     return ++this.lastId
@@ -81,6 +93,7 @@ export class Registry {
 
   add(session: SessionState, fiber: Fiber.Fiber<void>): void {
     session.fiber = fiber
+    session.round = this.rounds
     this.running.set(session.id, session)
     fiber.addObserver(() => {
       this.running.delete(session.id)
@@ -102,13 +115,31 @@ export class Registry {
 
   /** Ends those who would not be let in any more, or not to where they are. Tells how many. */
   rejudge(services: Judges): Effect.Effect<number> {
-    return Effect.suspend(() =>
-      Effect.forEach([...this.running.values()], (session) =>
-        Effect.map(rejudge(services, session), (reason) => {
-          if (reason !== undefined) session.stop(reason)
-          return reason
-        }))
-    ).pipe(Effect.map((reasons) => reasons.filter((reason) => reason !== undefined).length))
+    return Effect.suspend(() => {
+      this.rounds++
+      return Effect.forEach(
+        [...this.running.values()],
+        (session) =>
+          Effect.map(rejudge(services, session), (objection) => {
+            if (objection !== undefined) session.stop(objection.reason)
+            return objection
+          })
+      )
+    }).pipe(Effect.map((objections) => objections.filter((objection) => objection !== undefined).length))
+  }
+
+  /**
+   * For one that has been let in, or has got somewhere: what allowed it may be from before all others were judged anew.
+   */
+  confirm(services: Judges, session: SessionState): Effect.Effect<void, AccessDenied> {
+    return Effect.suspend(() => {
+      if (session.round === this.rounds) return Effect.void
+      session.round = this.rounds
+      return Effect.flatMap(
+        rejudge(services, session),
+        (objection) => objection === undefined ? Effect.void : Effect.fail(objection.error)
+      )
+    })
   }
 
   /** Ends all, and waits for it. */

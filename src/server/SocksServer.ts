@@ -162,7 +162,8 @@ const make = Effect.fnUntraced(function*(first: Options) {
         log,
         limits,
         introduction: Introduction.make(isBalancer),
-        sniff: Sniffer.make(options.protocols ?? protocols)
+        sniff: Sniffer.make(options.protocols ?? protocols),
+        confirm: (session) => registry.confirm({ authenticator, policy }, session)
       })
     }
   }

@@ -11,8 +11,9 @@ import * as PasswordHash from "../../src/policy/PasswordHash.ts"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
 import { children, processorSeconds } from "../support/ProcessInfo.ts"
+import * as Program from "../support/Program.ts"
 import { ask, AU, C4, connect, connectThrough, G0, hex, probe, type RawClient } from "../support/RawClient.ts"
-import { echo, target } from "../support/Targets.ts"
+import { echo, stalled, target } from "../support/Targets.ts"
 import { associated, U4, udpEcho } from "../support/Udp.ts"
 
 /** A file that can be written again, by renaming as editors do. */
@@ -158,6 +159,78 @@ describe("a changed configuration", () => {
       yield* proxy.takeLine(/connection ended.* reason="denied: rule no-two"$/)
       yield* named.peer.send("ping")
       assert.strictEqual((yield* named.client.read(4)).toString(), "ping")
+    }))
+
+  it.live("judges who is still on the way: dialled, waiting for a peer, or logging in", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const full = yield* stalled
+      // Says yes, after a while.
+      const service = yield* target((socket) => {
+        socket.once("data", () => setTimeout(() => socket.end("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"), 1500))
+      })
+      const auth = `${listen}auth: { http: "http://127.0.0.1:${service.port}/", timeout: 5s }\n`
+      const hash = yield* PasswordHash.hash(Redacted.make("sesame"))
+      const { change, proxy } = yield* setup(listen)
+      const dialled = yield* connect(proxy.port)
+      yield* dialled.send(G0, C4(full))
+      yield* dialled.read(2)
+      const waiting = yield* connect(proxy.port)
+      yield* waiting.send(G0, hex("05 02 00 01 7f000002 0000"))
+      yield* waiting.read(12)
+      const rules = `rules:\n${deny("no-full", full)}  - { name: no-two, to: 127.0.0.2, action: deny }\n`
+      assert.match(yield* change(`${listen}${rules}`), / ended=2$/)
+      assert.isTrue(yield* ends(dialled))
+      assert.isTrue(yield* ends(waiting))
+      yield* proxy.takeLine(/connection ended.* reason="denied: rule no-full"$/)
+      yield* proxy.takeLine(/connection ended.* reason="denied: rule no-two"$/)
+      yield* change(auth)
+      const bob = yield* connect(proxy.port)
+      yield* bob.send(hex("05 01 02"), AU("bob", "any"), C4(origin.port))
+      assert.isTrue(yield* within(Effect.sync(() => service.accepted() > 0)))
+      yield* change(`${listen}users: [{ name: ann, password: "${hash}" }]\n`)
+      assert.deepStrictEqual((yield* bob.read(6)).subarray(2), hex("01 00 05 02"))
+      yield* proxy.takeLine(/ user=bob .*reason="denied: the user may not log in any more"$/)
+    }))
+
+  it.live("ends who has picked a pool that can't be picked any more", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const hash = yield* PasswordHash.hash(Redacted.make("sesame"))
+      const users = `${listen}users: [{ name: ann, password: "${hash}" }]\n`
+      const upstream = yield* Cli.serve()
+      const { change, proxy } = yield* setup(
+        `${users}userOptions: { by: { kind: pool, values: { one: one } } }\n` +
+          `upstreams: { one: { proxies: "socks5://127.0.0.1:${upstream.port}" } }\n`
+      )
+      const running = yield* connectThrough(proxy.port, origin.port, AU("ann+by-one", "sesame"))
+      const other = yield* connectThrough(proxy.port, origin.port, AU("ann", "sesame"))
+      const early = yield* connect(proxy.port)
+      yield* early.send(hex("05 01 02"), AU("ann+by-one", "sesame"))
+      yield* early.read(4)
+      assert.match(yield* change(users), / ended=2$/)
+      assert.isTrue(yield* ends(running))
+      assert.isTrue(yield* ends(early))
+      assert.isTrue(yield* echoes(other))
+      assert.notInclude(proxy.stderr(), "died")
+    }))
+
+  it.live("knows a pipe, and files that change while they are read", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { path, proxy, write } = yield* setup(listen)
+      yield* Effect.sync(() => rmSync(path))
+      yield* Program.run("mkfifo", [path])
+      yield* proxy.takeLine(/not loaded, .*is a pipe, which is not read again; put a file there"$/)
+      for (let count = 0; count < 20; count++) {
+        yield* write(`${listen}rules:\n${deny(`no-${count}`, origin.port)}`)
+        yield* proxy.signal("SIGHUP")
+        yield* Effect.sleep("20 millis")
+      }
+      yield* Effect.sleep("1500 millis")
+      assert.strictEqual((yield* ask(proxy.port, C4(origin.port)))[1], 2)
+      yield* proxy.takeLine(/connection ended.* reason="denied: rule no-19"$/)
+      assert.strictEqual(proxy.stderr().split("not loaded").length, 2)
     }))
 
   it.live("ends who has not logged in, where all have to now", () =>
@@ -372,9 +445,14 @@ describe("a changed configuration, with workers", () => {
       const inUse = new RegExp(`not loaded, .* reason="\\S+ listen: 127\\.0\\.0\\.1:${origin.port} is in use; .*"$`)
       assert.match(yield* change(twoOn("127.0.0.1:0", `127.0.0.1:${origin.port}`)), inUse)
       yield* isServed
-      const anywhere = `openProxy: true\n${twoOn("127.0.0.1:0", `0.0.0.0:${free}`)}`
-      assert.match(yield* change(anywhere), /configuration loaded/)
-      yield* isServed
+      const anywhere = (...listen: ReadonlyArray<string>) => `openProxy: true\n${twoOn("127.0.0.1:0", ...listen)}`
+      // What `::` takes is another's while there is 0.0.0.0.
+      for (
+        const listen of [[`[::]:${free}`], [`[::]:${free}`, `0.0.0.0:${free}`], [`[::]:${free}`], [`0.0.0.0:${free}`]]
+      ) {
+        assert.match(yield* change(anywhere(...listen)), /configuration loaded/)
+        yield* isServed
+      }
       // It has let go of the place when it finds that it can't have another.
       assert.match(yield* change(twoOn("127.0.0.1:0", `127.0.0.1:${free}`, `127.0.0.1:${origin.port}`)), inUse)
       yield* isServed
