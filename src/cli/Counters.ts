@@ -120,7 +120,7 @@ export const remote = Effect.gen(function*() {
     // Without a supervisor nobody answers, and those who are in are let go on.
     if (process.connected) process.send?.(encode.toKeeper(message))
   }
-  const { receive, store } = yield* RemoteLimits.make(send)
+  const { abandoned, receive, store } = yield* RemoteLimits.make(send)
   const { bans, receive: hear } = yield* RemoteBans.make(send)
   const { epochs, receive: learn } = SharedEpochs.remote(send)
   const listener = (message: unknown): void => {
@@ -131,8 +131,8 @@ export const remote = Effect.gen(function*() {
     learn(known)
   }
   yield* Effect.acquireRelease(
-    Effect.sync(() => process.on("message", listener)),
-    () => Effect.sync(() => process.off("message", listener))
+    Effect.sync(() => process.on("message", listener).once("disconnect", abandoned)),
+    () => Effect.sync(() => process.off("message", listener).off("disconnect", abandoned))
   )
   const counters: Counters = { limits: store, bans, epochs, replace: () => Effect.void }
   return counters

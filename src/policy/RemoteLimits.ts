@@ -44,6 +44,11 @@ class Flows {
     return flow
   }
 
+  /** No share will come any more. */
+  endAll(): void {
+    for (const flow of this.known.values()) flow.end()
+  }
+
   drop(number: number): void {
     const flow = this.known.get(number)
     if (flow === undefined || --flow.leases > 0) return
@@ -207,7 +212,12 @@ class RemoteLease implements Lease {
 export const make = Effect.fnUntraced(function*(
   send: Send<ToKeeper>
 ): Effect.fn.Return<
-  { readonly store: LimitStore["Service"]; readonly receive: Receive<FromKeeper> },
+  {
+    readonly store: LimitStore["Service"]
+    readonly receive: Receive<FromKeeper>
+    /** The keeper is gone: those who are in go on without limits, for they could only wait. */
+    readonly abandoned: () => void
+  },
   never,
   Scope.Scope
 > {
@@ -256,6 +266,7 @@ export const make = Effect.fnUntraced(function*(
       admit: (who, exhausted) => begin(who, exhausted, false),
       meet: (client, exhausted) => begin({ client }, exhausted, true)
     },
-    receive
+    receive,
+    abandoned: () => shared.flows.endAll()
   }
 })

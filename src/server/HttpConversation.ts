@@ -124,7 +124,8 @@ export class Conversation {
 
   /** Called by the parser, and by the end of the stream. */
   failed(error: (Error & { readonly code?: string }) | Cause.Done): void {
-    if (this.failure !== undefined) return
+    // Who has only stopped sending can still be found to be gone.
+    if (this.failure !== undefined && !(this.failure._tag === "Done" && error instanceof ConnectionError)) return
     if (error instanceof Error) this.isSomethingElse = !this.begun && noRequestLine.has(error.code ?? "")
     this.failure = error instanceof Error ? failureOf(error) : error
     this.wakeUp()

@@ -9,6 +9,7 @@ import { join } from "node:path"
 import * as PasswordHash from "../../src/policy/PasswordHash.ts"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
+import * as Program from "../support/Program.ts"
 import { ask, AU, C4, connect, connectThrough, G0, hex, type RawClient } from "../support/RawClient.ts"
 import { echo, target } from "../support/Targets.ts"
 import { associated, U4, UA, udpEcho } from "../support/Udp.ts"
@@ -179,6 +180,33 @@ limits: { classes: { one: { connections: 1 }, few: { connections: 2 } } }
       assert.strictEqual((yield* ask(proxy.port, bind))[1], 2)
       yield* proxy.takeLine(/reason="limit: client 127\.0\.0\.1 has 1 of 1 connections \(class one\)"/)
       yield* first.end
+    }))
+
+  it.live("of bandwidth keep no place for a client of HTTP that has gone", () =>
+    Effect.gen(function*() {
+      const origin = yield* target((socket) => {
+        socket.once("data", () => {
+          socket.write("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+          socket.end(Buffer.alloc(100_000_000))
+        })
+      })
+      const { serve } = yield* setup("limits: { client: { down: 1MB/s, connections: 1 } }\n")
+      const proxy = yield* serve
+      for (let count = 0; count < 3; count++) {
+        const { code } = yield* Program.run("curl", [
+          "-s",
+          "-m",
+          "1.5",
+          "-o",
+          "/dev/null",
+          "-x",
+          `http://127.0.0.1:${proxy.port}`,
+          `http://127.0.0.1:${origin.port}/`
+        ])
+        // That its time was over, and not that there was no room for it.
+        assert.strictEqual(code, 28)
+        yield* proxy.takeLine(/connection ended.* command=forward .*reason="client /)
+      }
     }))
 
   it.live("of UDP packets drop those that are too many, and count them", () =>
