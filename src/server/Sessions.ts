@@ -121,7 +121,7 @@ export class Registry {
         [...this.running.values()],
         (session) =>
           Effect.map(rejudge(services, session), (objection) => {
-            if (objection !== undefined) session.stop(objection.reason)
+            if (objection !== undefined) session.cut(objection.reason)
             return objection
           })
       )
@@ -145,7 +145,7 @@ export class Registry {
   /** Ends all, and waits for it. */
   stopAll(reason: string): Effect.Effect<void> {
     return Effect.suspend(() => {
-      for (const session of this.running.values()) session.stop(reason)
+      for (const session of this.running.values()) session.cut(reason)
       return this.awaitEmpty
     })
   }

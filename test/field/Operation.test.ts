@@ -58,7 +58,13 @@ describe("shutdown", () => {
         assert.isAtLeast((yield* Clock.currentTimeMillis) - started, 2000 - 50)
 
         const clients = [...proxy.tunnels, proxy.handshake, proxy.pending]
-        for (const client of clients) assert.strictEqual((yield* client.readToEnd).length, 0)
+        // A cut transfer must not look like a finished one.
+        for (const tunnel of proxy.tunnels) {
+          assert.strictEqual((yield* Effect.flip(tunnel.readToEnd)).code, "ECONNRESET")
+        }
+        for (const client of [proxy.handshake, proxy.pending]) {
+          assert.strictEqual((yield* client.readToEnd).length, 0)
+        }
         assert.isTrue(yield* within(Effect.sync(() => proxy.origin.open.size === 0)))
         const ends = proxy.stderr().split("\n").filter((line) => line.includes("connection ended"))
         assert.strictEqual(ends.filter((line) => line.includes("reason=\"server stopped\"")).length, clients.length)
