@@ -23,7 +23,14 @@ interface Group {
   readonly check: Effect.Effect<unknown, CommandError>
   /** Whether a reload goes on by what they held before, where that is so. */
   readonly mayStay: boolean
+  /** Tells the log of it, once for all workers. */
+  readonly complain: Effect.Effect<void>
 }
+
+const complainOfUsers = Effect.flatMap(
+  Effect.promise(() => import("../policy/UserSources.ts")),
+  ({ notLoaded }) => Effect.logError(notLoaded)
+)
 
 /** Users of flags are in no file, and take long to hash. */
 const usersOf = (wanted: Wanted): ReadonlyArray<Group> => {
@@ -31,7 +38,12 @@ const usersOf = (wanted: Wanted): ReadonlyArray<Group> => {
   const read = KnownUsers.read({ loaded, settings: { ...settings, user: [] } })
   return settings.users === undefined
     ? []
-    : [{ paths: [settings.users], check: Effect.mapError(read, KnownUsers.fault(wanted)), mayStay: false }]
+    : [{
+      paths: [settings.users],
+      check: Effect.mapError(read, KnownUsers.fault(wanted)),
+      mayStay: false,
+      complain: complainOfUsers
+    }]
 }
 
 const certificatesOf = ({ settings }: Wanted): ReadonlyArray<Group> =>
@@ -39,7 +51,8 @@ const certificatesOf = ({ settings }: Wanted): ReadonlyArray<Group> =>
     address._tag !== "Tls" ? [] : [{
       paths: [address.cert, address.key, ...address.clientCa === undefined ? [] : [address.clientCa]],
       check: Effect.mapError(Certificates.make(address), unusable),
-      mayStay: true
+      mayStay: true,
+      complain: Effect.logWarning(Certificates.notReadAnew)
     }]
   )
 
@@ -89,15 +102,25 @@ export class Snapshot {
   /** Follows the files that workers look after themselves: what of them can be used takes the place of what was there. */
   readonly watch: Effect.Effect<void> = Effect.suspend(() => {
     const tried = new Map<Group, string>()
+    const wrong = new Map<Group, string>()
     const look = Effect.fnUntraced({ self: this }, function*(this: Snapshot, group: Group) {
       const { paths } = group
       const versions = paths.map(versionOf).join()
       const known = this.contentsOf(paths)?.map(([, { version }]) => version).join()
-      if (versions === known || versions === tried.get(group)) return
+      if (versions === known) return
+      if (versions === tried.get(group)) {
+        // It has stayed so: nobody was writing.
+        const reason = wrong.get(group)
+        wrong.delete(group)
+        return yield* reason === undefined ? Effect.void : Effect.annotateLogs(group.complain, { reason })
+      }
       tried.set(group, versions)
-      for (const [path, content] of yield* readGroup(group)) this.contents.set(path, content)
+      wrong.delete(group)
+      const found = yield* Effect.result(readGroup(group))
+      if (Result.isFailure(found)) return void wrong.set(group, found.failure.message)
+      for (const [path, content] of found.success) this.contents.set(path, content)
     })
-    const lookAtAll = Effect.forEach(this.groups, (group) => Effect.ignore(look(group)), { discard: true })
+    const lookAtAll = Effect.forEach(this.groups, look, { discard: true })
     return Effect.asVoid(Effect.repeat(lookAtAll, Schedule.spaced(checkEvery)))
   })
 }

@@ -12,6 +12,7 @@ import { Sessions } from "../server/Sessions.ts"
 import { SocksServer } from "../server/SocksServer.ts"
 import * as Files from "../transport/Files.ts"
 import type * as NodeTransport from "../transport/NodeTransport.ts"
+import * as WatchedFile from "../transport/WatchedFile.ts"
 import type { CommandError } from "./CommandError.ts"
 import * as Counters from "./Counters.ts"
 import * as KnownUsers from "./KnownUsers.ts"
@@ -162,7 +163,7 @@ const serve = Effect.fnUntraced(
         yield* server.drain
         return yield* server.refused
       }).pipe(Effect.provide(services))
-    }))
+    })).pipe(Effect.provideService(WatchedFile.IsTold, true))
     yield* Effect.forkChild(tell({ _tag: "Stopped", refused }))
     // Clients that were still on their way here are sent on to other workers.
     yield* end

@@ -115,6 +115,9 @@ export const read = (
   options: Options
 ): Effect.Effect<ReadonlyArray<UserStore.StoredUser>, UsersFile.UsersFileError> => Effect.flatten(prepare(options))
 
+/** What the log has of a file that can't be used. */
+export const notLoaded = "users file not loaded, the users stay as they were"
+
 /** Looks at the file until the scope closes. A bad one changes nothing, and is logged once. */
 const watch = Effect.fnUntraced(function*(
   path: string,
@@ -136,9 +139,8 @@ const watch = Effect.fnUntraced(function*(
     if (WatchedFile.versionOf(path) !== version) return
     taken = version
     if (Result.isFailure(users)) {
-      return yield* Effect.logError("users file not loaded, the users stay as they were").pipe(
-        Effect.annotateLogs({ reason: users.failure.message })
-      )
+      const level = (yield* WatchedFile.IsTold) ? "Debug" : "Error"
+      return yield* Effect.logWithLevel(level)(notLoaded).pipe(Effect.annotateLogs({ reason: users.failure.message }))
     }
     const { changed, removed } = yield* replace(users.success)
     yield* Effect.logInfo("users file loaded").pipe(

@@ -1,4 +1,5 @@
 /** The certificate of a TLS listener, and who may vouch for its clients: read from files, and again when they change. */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import { X509Certificate } from "node:crypto"
@@ -7,6 +8,9 @@ import { Files } from "./Files.ts"
 import type { Tls } from "./ListenAddress.ts"
 import { codeOf } from "./SocketError.ts"
 import * as WatchedFile from "./WatchedFile.ts"
+
+/** What the log has of files that won't do. */
+export const notReadAnew = "certificate not read anew: the one before stays"
 
 interface Pems {
   readonly cert: string
@@ -85,7 +89,8 @@ export const make = Effect.fnUntraced(
     }).pipe(
       Effect.catch((reason) =>
         Effect.sync(() => {
-          fork(Effect.annotateLogs(Effect.logWarning("certificate not read anew: the one before stays"), { reason }))
+          const level = Context.get(services, WatchedFile.IsTold) ? "Debug" : "Warn"
+          fork(Effect.annotateLogs(Effect.logWithLevel(level)(notReadAnew), { reason }))
         })
       )
     )

@@ -5,9 +5,13 @@
  * pool behind the asynchronous ones may be busy hashing passwords, and every lookup would wait for it.
  */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
+
+/** Whether somebody else tells the log of files that can't be used: of several processes, one. */
+export const IsTold = Context.Reference<boolean>("sluice/transport/WatchedFile/IsTold", { defaultValue: () => false })
 
 /** How long a file is trusted before it is looked at again. */
 export const checkInterval = Duration.seconds(5)

@@ -269,7 +269,9 @@ describe("serve --workers", () => {
       // The supervisor looks once a second, and says nothing of it.
       yield* Effect.sleep("2500 millis")
       yield* fs.writeFileString(path, "bob\n")
-      yield* Effect.forEach(workers, () => proxy.takeLine(/users file not loaded/))
+      yield* proxy.takeLine(/level=error msg="users file not loaded, the users stay as they were" worker=0 reason="/)
+      yield* Effect.sleep("1500 millis")
+      assert.strictEqual(proxy.stderr().split("users file not loaded").length, 2)
       for (const { pid } of workers) {
         process.kill(pid, "SIGKILL")
         yield* proxy.takeLine(/worker crashed/)
