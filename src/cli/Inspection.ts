@@ -44,7 +44,8 @@ const folderProblem = (path: string): string | undefined => {
   }
 }
 
-const isFolder = (path: string): boolean => Fs.statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+/** It would be replaced by a file. */
+const isOther = (path: string): boolean => Fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false
 
 const listenProblems = Effect.fnUntraced(function*(loaded: Loaded, { listen }: Settings) {
   const problems: Array<string> = []
@@ -70,7 +71,9 @@ const readUsers = (loaded: Loaded, settings: Settings) =>
 const stateProblems = ({ config, sourceOf }: Loaded): Lines => {
   const { stateFile } = config.limits
   if (stateFile === undefined) return []
-  const problem = isFolder(stateFile) ? `${escape(stateFile)} is a folder; give a file` : folderProblem(stateFile)
+  const problem = isOther(stateFile)
+    ? `${escape(stateFile)} is no regular file; give another path`
+    : folderProblem(stateFile)
   return problem === undefined ? [] : [`${sourceOf(["limits", "stateFile"])}: ${problem}`]
 }
 

@@ -6,7 +6,7 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { open, readFile, rename, rm } from "node:fs/promises"
+import { open, readFile, realpath, rename, rm, stat } from "node:fs/promises"
 import { kinds } from "./Limit.ts"
 import type { UsageBook, Used } from "./Usage.ts"
 
@@ -89,11 +89,22 @@ const write = (path: string, text: string) =>
     await rename(temporary, path)
   })
 
+/** Where a link leads; `undefined` for what is there and no file: it would be replaced by one. */
+const targetOf = (path: string) =>
+  attempt(async () => {
+    const target = await realpath(path)
+    return (await stat(target)).isFile() ? target : undefined
+  }).pipe(Effect.orElseSucceed(() => path))
+
 /** Takes into the book what the file holds, and keeps the file up to date until the scope has closed. */
 export const keep = Effect.fnUntraced(function*(
-  path: string,
+  given: string,
   book: UsageBook
 ): Effect.fn.Return<void, never, Scope.Scope> {
+  const path = yield* targetOf(given)
+  if (path === undefined) {
+    return yield* warn("the usage file is no regular file; a restart will forget what was used", given)
+  }
   book.restore(yield* read(path))
   // What can't be written is noticed now.
   book.changed = true

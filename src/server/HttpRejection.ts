@@ -44,7 +44,7 @@ const answerTo = (error: Refusal): Answer => {
     case "AccessDenied":
       return [forbidden, "this proxy does not let you go there"]
     case "LimitExceeded":
-      return [tooManyRequests, "you have used up what this proxy lets you use"]
+      return [tooManyRequests, "you have reached a limit of this proxy; try again later"]
     case "ResolveError":
       return error.reason === "TimedOut"
         ? [gatewayTimeout, "looking the name up took too long"]

@@ -105,7 +105,7 @@ tests:
     return wrong(
       "state.yaml",
       "limits: { stateFile: state }\n",
-      "1:11 limits.stateFile: state is a folder; give a file"
+      "1:11 limits.stateFile: state is no regular file; give another path"
     )
   })
 

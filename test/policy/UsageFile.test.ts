@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as NetAddress from "effect/net/NetAddress"
 import * as TestClock from "effect/testing/TestClock"
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, lstatSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -143,9 +143,17 @@ describe("UsageFile", () => {
       mkdirSync(path)
       const [refused, lines] = yield* logged(run(path, 10))
       assert.isUndefined(refused)
-      assert.deepStrictEqual(lines, [
-        "can't read the usage file; usage is counted from 0",
-        "can't write the usage file; a restart will forget what was used"
-      ])
+      assert.deepStrictEqual(lines, ["the usage file is no regular file; a restart will forget what was used"])
+      assert.isTrue(statSync(path).isDirectory())
+    }))
+
+  it.effect("is found behind a link, which stays", () =>
+    Effect.gen(function*() {
+      const path = yield* file
+      symlinkSync("real.json", path)
+      writeFileSync(join(path, "..", "real.json"), JSON.stringify({ version: 1, used: [] }))
+      yield* run(path, 10)
+      assert.isTrue(lstatSync(path).isSymbolicLink())
+      assert.include(readFileSync(path, "utf8"), "ann")
     }))
 })
