@@ -13,7 +13,7 @@ const retries = 20
 const retryAfter = "200 millis"
 
 /** How often the files are looked at. A change is taken once it was seen twice, so that none is read half written. */
-const checkEvery = "500 millis"
+const checkEvery = "250 millis"
 
 export interface Options {
   /** What is in force. */

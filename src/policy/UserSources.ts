@@ -30,7 +30,7 @@ export interface Options {
   readonly plusIsReserved?: boolean
   /**
    * How often the file is looked at, and the dates of all. A change is taken once it was seen twice, so that none is read half written.
-   * Default: half a second.
+   * Default: a quarter of a second.
    */
   readonly checkEvery?: Duration.Input
 }
@@ -159,7 +159,7 @@ export const make: (
   options: Options
 ) => Effect.Effect<UserStore.Memory, UsersFile.UsersFileError, Scope.Scope> = Effect.fnUntraced(
   function*(options: Options) {
-    const { checkEvery = "500 millis", file } = options
+    const { checkEvery = "250 millis", file } = options
     const reread = yield* prepare(options)
     // Before it is read, so that no change is missed.
     const version = file === undefined ? "" : WatchedFile.versionOf(file)
