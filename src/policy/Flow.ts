@@ -127,7 +127,7 @@ export class LocalFlow implements Flow {
     )
   }
 
-  /** Less, when the rate has become lower meanwhile: it is worth as much time then as any share. */
+  /** The share was measured by the rate of that time: where it is lower by now, no more than what is lent at once by now. */
   private lendInTurn(share: number): Effect.Effect<number> {
     return Effect.suspend(() => {
       const part = Math.min(share, mostLent(this.burst))
