@@ -15,12 +15,13 @@ import type { Settings } from "../config/Settings.ts"
 import * as Expiry from "../policy/Expiry.ts"
 import type { Rule } from "../policy/Rule.ts"
 import type { StoredUser } from "../policy/UserStore.ts"
-import * as Certificates from "../transport/Certificates.ts"
 import * as Egress from "../transport/Egress.ts"
 import * as Interfaces from "../transport/Interfaces.ts"
 import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as KnownUsers from "./KnownUsers.ts"
 import * as ListenFailure from "./ListenFailure.ts"
+import * as ListenTrial from "./ListenTrial.ts"
+import * as Soundness from "./Soundness.ts"
 import * as UnknownClasses from "./UnknownClasses.ts"
 import * as UpstreamReach from "./UpstreamReach.ts"
 
@@ -33,33 +34,9 @@ export interface Inspection {
   readonly warnings: Lines
 }
 
-/** What keeps a file from being made. */
-const folderProblem = (path: string): string | undefined => {
-  const folder = dirname(path)
-  try {
-    Fs.accessSync(folder, Fs.constants.W_OK)
-    return undefined
-  } catch {
-    return `${escape(folder)} is no folder that can be written to; create it, or correct the path`
-  }
-}
-
-/** It would be replaced by a file. */
-const isOther = (path: string): boolean => Fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false
-
-const listenProblems = Effect.fnUntraced(function*(loaded: Loaded, { listen }: Settings) {
-  const problems: Array<string> = []
-  for (const [index, address] of listen.entries()) {
-    if (address._tag === "Unix") {
-      const problem = folderProblem(address.path)
-      if (problem !== undefined) problems.push(`${loaded.sourceOf(["listen", index])}: ${problem}`)
-    }
-    if (address._tag !== "Tls") continue
-    const context = yield* Effect.result(Certificates.make(address))
-    if (Result.isFailure(context)) problems.push(`${loaded.sourceOf(["listen", index])}: ${escape(context.failure)}`)
-  }
-  const twice = ListenFailure.twice(listen, loaded.sourceOf(["listen"]))
-  return twice === undefined ? problems : [...problems, twice.message]
+const listenProblems = Effect.fnUntraced(function*({ sourceOf }: Loaded, { listen }: Settings) {
+  const refused = yield* ListenTrial.refused(listen)
+  return refused.map(({ error, index }) => escape(ListenFailure.refused(error, sourceOf(["listen", index])).message))
 })
 
 const readUsers = (loaded: Loaded, settings: Settings) =>
@@ -68,13 +45,26 @@ const readUsers = (loaded: Loaded, settings: Settings) =>
     ({ message }) => `${loaded.sourceOf(["users"])}: ${escape(message)}`
   )
 
-const stateProblems = ({ config, sourceOf }: Loaded): Lines => {
+/** Why a file can't be kept there, if it can't. */
+const fileProblem = (path: string): string | undefined => {
+  if (Fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false) return "is no regular file; give another path"
+  try {
+    Fs.accessSync(dirname(path), Fs.constants.W_OK)
+    return undefined
+  } catch {
+    return "is in no folder that can be written to; create it, or correct the path"
+  }
+}
+
+/** The proxy runs without it. */
+const stateless = ({ config, sourceOf }: Loaded): Lines => {
   const { stateFile } = config.limits
-  if (stateFile === undefined) return []
-  const problem = isOther(stateFile)
-    ? `${escape(stateFile)} is no regular file; give another path`
-    : folderProblem(stateFile)
-  return problem === undefined ? [] : [`${sourceOf(["limits", "stateFile"])}: ${problem}`]
+  const problem = stateFile === undefined ? undefined : fileProblem(stateFile)
+  return problem === undefined
+    ? []
+    : [
+      `${sourceOf(["limits", "stateFile"])}: a restart will forget what was used: ${quote(stateFile ?? "")} ${problem}`
+    ]
 }
 
 const deadRules = ({ rules, sourceOf }: Loaded, { protocols }: Settings): Lines =>
@@ -183,22 +173,22 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
   const users = yield* Effect.result(readUsers(loaded, settings))
   const known = Result.getOrElse(users, (): ReadonlyArray<StoredUser> => [])
   const hasUsers = KnownUsers.areWanted({ loaded, settings })
-  const danger = ListenFailure.openProxy({
-    listen: settings.listen,
-    hasUsers,
-    meant: settings.openProxy,
-    source: loaded.sourceOf(["listen"])
-  })
+  const subject: Soundness.Subject = {
+    loaded,
+    settings,
+    sourceOf: (key) => loaded.sourceOf([key]),
+    listenSource: loaded.sourceOf(["listen"])
+  }
   const problems = [
+    ...Soundness.problems(subject).map(({ message }) => message),
     ...yield* listenProblems(loaded, settings),
     ...Result.isFailure(users) ? [users.failure] : [],
-    ...stateProblems(loaded),
-    ...danger === undefined ? [] : [danger.message],
     // Without the users, those that tests name have no groups.
     ...Result.isFailure(users) ? [] : yield* ConfigTests.failures(loaded, settings, known, now)
   ]
   const warnings = [
     ...openProxy(loaded, settings, hasUsers),
+    ...stateless(loaded),
     ...deadRules(loaded, settings),
     ...strangers(loaded, known),
     ...unknownClasses(loaded, known),

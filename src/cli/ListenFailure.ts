@@ -21,11 +21,32 @@ const placeOf = (listen: ListenAddress.ListenAddress): string | undefined => {
   return inet.port === 0 ? undefined : NetAddress.formatInet(NetAddress.toCanonical(inet))
 }
 
-/** The complaint about an address that was given twice; `undefined` when none was. */
-export const twice = (listen: ReadonlyArray<ListenAddress.ListenAddress>, source: string): CommandError | undefined => {
+/** Whether a listener on the first one has the place of the other, since it is on all addresses of that kind. */
+const takesIn = (outer: NetAddress.InetAddress, inner: NetAddress.InetAddress): boolean =>
+  outer.port === inner.port && outer.port !== 0 && NetAddress.isUnspecified(outer.address) &&
+  !NetAddress.isUnspecified(inner.address) &&
+  // One on [::] takes IPv4 too; beside 0.0.0.0 it leaves that to it, which is no less in the way.
+  (NetAddress.isIpv6Address(outer.address) || NetAddress.isIpv4Address(inner.address))
+
+/** The complaint about addresses that can't be listened on beside each other; `undefined` for none. */
+export const collision = (
+  listen: ReadonlyArray<ListenAddress.ListenAddress>,
+  source: string
+): CommandError | undefined => {
   const fixed = listen.flatMap((address) => placeOf(address) ?? [])
   const again = fixed.find((place, index) => fixed.indexOf(place) !== index)
-  return again === undefined ? undefined : unusable(`${source}: ${again} is given twice; give it once`)
+  if (again !== undefined) return unusable(`${source}: ${again} is given twice; give it once`)
+  const places = listen.flatMap((address) => {
+    const inet = ListenAddress.inetOf(address)
+    return inet === undefined ? [] : [NetAddress.toCanonical(inet)]
+  })
+  for (const outer of places) {
+    const inner = places.find((place) => takesIn(outer, place))
+    if (inner === undefined) continue
+    const [all, one] = [NetAddress.formatInet(outer), NetAddress.formatInet(inner)]
+    return unusable(`${source}: ${all} takes in ${one} too; leave one of them out`)
+  }
+  return undefined
 }
 
 /** The first address that others than those can reach. */
@@ -38,12 +59,16 @@ export const openProxy = (options: {
   readonly hasUsers: boolean
   readonly meant: boolean
   readonly source: string
+  /** Whether there is a configuration file, which can say the same in its words. */
+  readonly hasFile?: boolean
 }): CommandError | undefined => {
   if (options.hasUsers || options.meant) return undefined
   const danger = exposed(options.listen)
   return danger === undefined ? undefined : unusable(
     `${options.source}: ${ListenAddress.format(danger)} would be an open proxy; ` +
-      "add --user NAME:PASSWORD or --users FILE, or say --open-proxy if it is meant"
+      (options.hasFile === true
+        ? "add users: or auth:, or say openProxy: true if it is meant"
+        : "add --user NAME:PASSWORD or --users FILE, or say --open-proxy if it is meant")
   )
 }
 

@@ -1,33 +1,20 @@
 /** What is to be served: settings and configuration file, and whether that is sound. Read at the start and at each reload. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as ReservedPlus from "../policy/ReservedPlus.ts"
 import type { UsersFileError } from "../policy/UsersFile.ts"
 import * as Files from "../transport/Files.ts"
 import type { ListenAddress } from "../transport/ListenAddress.ts"
 import type { ListenError } from "../transport/Transport.ts"
-import { CommandError, unusable } from "./CommandError.ts"
+import { CommandError } from "./CommandError.ts"
 import * as Flags from "./Flags.ts"
 import * as KnownUsers from "./KnownUsers.ts"
 import * as ListenFailure from "./ListenFailure.ts"
+import * as Soundness from "./Soundness.ts"
 
-export interface Wanted extends Flags.Effective {
-  /** What says where to listen. */
-  readonly listenSource: string
+export interface Wanted extends Flags.Effective, Soundness.Subject {
   /** The files that were read for it, and which version of each. */
   readonly versions: ReadonlyMap<string, string>
 }
-
-/** The upstreams that are dialled from here: of each chain, the first one. */
-const dialled = ({ loaded, settings, sourceOf }: Wanted): ReadonlyArray<ListenFailure.Dialled> => [
-  ...settings.upstream.slice(0, 1).map(({ address }) => ({ address, source: sourceOf("upstream") })),
-  ...Object.entries(loaded?.config.upstreams ?? {}).flatMap(([name, { chains }]) =>
-    chains.map(([{ address }], at) => ({
-      address,
-      source: loaded?.sourceOf(["upstreams", name, "proxies", at]) ?? `upstreams.${name}`
-    }))
-  )
-]
 
 /** Who can't serve it complains in the terms of who wants it. */
 export const complaints = (wanted: Wanted) => ({
@@ -67,23 +54,8 @@ export const read = Effect.fnUntraced(function*(
     listenSource: usesInherited ? "LISTEN_FDS" : effective.sourceOf("listen"),
     versions
   }
-  const twice = ListenFailure.twice(settings.listen, wanted.listenSource)
-  if (twice !== undefined) return yield* twice
-  for (const { name } of KnownUsers.plusIsReserved(wanted) ? settings.user : []) {
-    const problem = ReservedPlus.problem(name)
-    if (problem !== undefined) {
-      return yield* unusable(`${wanted.sourceOf("user")}: name ${problem}; choose another name`)
-    }
-  }
-  const danger = ListenFailure.openProxy({
-    listen: settings.listen,
-    hasUsers: KnownUsers.areWanted(wanted),
-    meant: settings.openProxy,
-    source: wanted.listenSource
-  })
-  if (danger !== undefined) return yield* danger
-  const loop = ListenFailure.loop(settings.listen, dialled(wanted))
-  if (loop !== undefined) return yield* loop
+  const [problem] = Soundness.problems(wanted)
+  if (problem !== undefined) return yield* problem
   if (!isWorker) yield* test(wanted)
   return wanted
 })

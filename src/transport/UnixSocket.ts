@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
+import { dirname } from "node:path"
 import { longestPath } from "./ListenAddress.ts"
 import { NodeConnection } from "./NodeConnection.ts"
 import { codeOf } from "./SocketError.ts"
@@ -40,26 +41,32 @@ const knock = (path: string): Effect.Effect<void, string> =>
     return Effect.sync(() => void socket.destroy())
   })
 
-/** Whether something is there that is not a socket; fails when nobody can tell. */
-const kindOf = (path: string): Effect.Effect<"nothing" | "socket" | "other", string> =>
-  Effect.try({
-    try: () => {
-      const stat = Fs.lstatSync(path, { throwIfNoEntry: false })
-      return stat === undefined ? "nothing" : stat.isSocket() ? "socket" : "other"
-    },
-    catch: codeOf
-  })
+/**
+ * Whether a socket is at a path already. Fails with what keeps one from being there: `ENOTSOCK` for another kind of file,
+ * or the system's code.
+ */
+const look = (path: string): Effect.Effect<boolean, string> =>
+  // libuv would cut it off on some versions.
+  Buffer.byteLength(path) > longestPath
+    ? Effect.fail("ENAMETOOLONG")
+    : Effect.try({ try: () => Fs.lstatSync(path, { throwIfNoEntry: false }), catch: codeOf }).pipe(
+      Effect.filterOrFail((stat) => stat === undefined || stat.isSocket(), () => "ENOTSOCK"),
+      Effect.map((stat) => stat !== undefined)
+    )
+
+/** Fails with what would keep a process from listening there, whoever does so now. */
+export const attempt = (path: string): Effect.Effect<void, string> =>
+  Effect.andThen(
+    look(path),
+    Effect.try({ try: () => Fs.accessSync(dirname(path), Fs.constants.W_OK | Fs.constants.X_OK), catch: codeOf })
+  )
 
 /**
  * Makes room for a socket at a path: that of a process that is gone is removed. Fails with `EADDRINUSE` when one is
  * there that somebody listens on, with `ENOTSOCK` when it is another kind of file, which is left alone.
  */
 export const claim = Effect.fnUntraced(function*(path: string): Effect.fn.Return<void, string> {
-  // libuv would cut it off on some versions.
-  if (Buffer.byteLength(path) > longestPath) return yield* Effect.fail("ENAMETOOLONG")
-  const kind = yield* kindOf(path)
-  if (kind === "nothing") return
-  if (kind === "other") return yield* Effect.fail("ENOTSOCK")
+  if (!(yield* look(path))) return
   const code = yield* Effect.match(knock(path), { onSuccess: () => "EADDRINUSE", onFailure: (code) => code })
   if (code === "ENOENT") return
   if (code !== "ECONNREFUSED") return yield* Effect.fail(code === "EACCES" ? code : "EADDRINUSE")

@@ -48,7 +48,28 @@ describe("an address that is given twice", () => {
     [undefined, [tls("127.0.0.1:0"), tls("127.0.0.1:0"), tls("127.0.0.1:1"), tcp("127.0.0.2:1")]]
   ])("is %s", (text, listen) => {
     const complaint = text === undefined ? undefined : `--listen: ${text} is given twice; give it once`
-    assert.strictEqual(ListenFailure.twice(listen, "--listen")?.message, complaint)
+    assert.strictEqual(ListenFailure.collision(listen, "--listen")?.message, complaint)
+  })
+})
+
+describe("an address that takes in another one", () => {
+  it.each<readonly [outer: string, inner: string, ReadonlyArray<ListenAddress.ListenAddress>]>([
+    ["0.0.0.0:1", "127.0.0.1:1", [tcp("127.0.0.1:1"), tcp("0.0.0.0:1")]],
+    ["0.0.0.0:1", "127.0.0.1:1", [tls("0.0.0.0:1"), tcp("[::ffff:127.0.0.1]:1")]],
+    ["[::]:1", "127.0.0.1:1", [tcp("[::]:1"), tls("127.0.0.1:1")]],
+    ["[::]:1", "[::1]:1", [ListenAddress.unix("/a"), tcp("0.0.0.0:1"), tcp("[::]:1"), tcp("[::1]:1")]]
+  ])("is refused: %s and %s", (outer, inner, listen) => {
+    const complaint = `--listen: ${outer} takes in ${inner} too; leave one of them out`
+    assert.strictEqual(ListenFailure.collision(listen, "--listen")?.message, complaint)
+  })
+
+  it.each<ReadonlyArray<ListenAddress.ListenAddress>>([
+    [tcp("0.0.0.0:1"), tcp("[::]:1")],
+    [tcp("0.0.0.0:1"), tcp("[::1]:1")],
+    [tcp("0.0.0.0:1"), tcp("127.0.0.1:2")],
+    [tcp("0.0.0.0:0"), tcp("127.0.0.1:0")]
+  ])("is none where both have room: %o, %o", (...listen) => {
+    assert.isUndefined(ListenFailure.collision(listen, "--listen"))
   })
 })
 

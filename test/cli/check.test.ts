@@ -100,12 +100,23 @@ tests:
       "2:1 workers: \"0\" is not a whole number from 1 to 1024, or auto"
     ))
 
-  it.live("takes no folder for a state file", () => {
+  it.live("warns of a state file that can't be kept, without which the proxy runs", () => {
     mkdirSync(join(folder, "state"), { recursive: true })
-    return wrong(
-      "state.yaml",
-      "limits: { stateFile: state }\n",
-      "1:11 limits.stateFile: state is no regular file; give another path"
+    const problem = (path: string, words: string) =>
+      `1:11 limits.stateFile: a restart will forget what was used: "${path}" ${words}`
+    return Effect.andThen(
+      fine(
+        "state.yaml",
+        "limits: { stateFile: state }\n",
+        "0 rules, 0 tests passed",
+        problem("state", "is no regular file; give another path")
+      ),
+      fine(
+        "nowhere.yaml",
+        "limits: { stateFile: no/such/usage.json }\n",
+        "0 rules, 0 tests passed",
+        problem("no/such/usage.json", "is in no folder that can be written to; create it, or correct the path")
+      )
     )
   })
 
@@ -116,14 +127,46 @@ tests:
         "files.yaml",
         `listen: ["tls://127.0.0.1:1?cert=c.pem&key=k.pem", "127.0.0.1:2", "localhost:2", "unix:no/such/socket"]
 users: users.txt
-limits: { stateFile: no/such/usage.json }
 `,
-        "1:10 listen[0]: cert c.pem: no such file",
-        "1:82 listen[3]: no/such is no folder that can be written to; create it, or correct the path",
         "1:1 listen: 127.0.0.1:2 is given twice; give it once",
-        "2:1 users: users.txt:1: no colon after the name; write NAME:HASH, and for the hash run: sluice hash",
-        "3:11 limits.stateFile: no/such is no folder that can be written to; create it, or correct the path"
+        "1:10 listen[0]: tls://127.0.0.1:1: cert c.pem: no such file",
+        "1:82 listen[3]: unix:no/such/socket can't be listened on (ENOENT); choose a path in a directory that exists " +
+          "and may be written to",
+        "2:1 users: users.txt:1: no colon after the name; write NAME:HASH, and for the hash run: sluice hash"
       )
+    }))
+
+  it.live.each<readonly [what: string, text: string, line: RegExp]>([
+    ["its own address as upstream", "upstream: \"socks5://localhost:1080\"\n", /1:1 upstream: localhost:1080 is where/],
+    [
+      "its own address in a pool",
+      "upstreams: { a: { proxies: [\"socks5://192.0.2.1\", \"http://127.0.0.1:1080\"] } }\n",
+      /1:\d+ upstreams\.a\.proxies\[1\]: 127\.0\.0\.1:1080 is where this proxy itself listens/
+    ],
+    [
+      "a name that is cut off at its plus",
+      "user: \"a+b:x\"\nuserOptions: { a: { kind: session } }\n",
+      /1:1 user: name "a\+b" has a plus/
+    ],
+    ["another kind of file for a socket", "listen: \"unix:kind.yaml\"\n", /unix:kind\.yaml is another kind of file; /],
+    ["a folder for a socket", "listen: \"unix:.\"\n", /unix:\. is another kind of file; /],
+    [
+      "an address beside all addresses",
+      "listen: [\"0.0.0.0:1080\", \"127.0.0.1:1080\"]\nopenProxy: true\n",
+      /1:1 listen: 0\.0\.0\.0:1080 takes in 127\.0\.0\.1:1080 too; /
+    ],
+    [
+      "an address of another machine",
+      "listen: 203.0.113.5:1080\nopenProxy: true\n",
+      /1:1 listen: 203\.0\.113\.5:1080 is not an address of this machine; /
+    ]
+  ])("refuses what serve refuses: %s", ([, text, line]) =>
+    Effect.gen(function*() {
+      const checked = yield* check("kind.yaml", text)
+      const served = yield* Cli.run(["serve", "--config", "kind.yaml"], { cwd: folder })
+      assert.notStrictEqual(served.code, 0)
+      assert.match(checked.stderr, line)
+      assert.deepStrictEqual([checked.code, checked.stderr], [1, served.stderr])
     }))
 
   it.live("warns of rules that can never match", () =>
