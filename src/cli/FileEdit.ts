@@ -7,6 +7,7 @@ import * as Fs from "node:fs/promises"
 import * as os from "node:os"
 import * as Path from "node:path"
 import * as FileFault from "../policy/FileFault.ts"
+import { Irregular } from "../transport/Files.ts"
 import { codeOf } from "../transport/SocketError.ts"
 import { type CommandError, failed, unusable } from "./CommandError.ts"
 
@@ -90,14 +91,12 @@ interface Before {
   readonly owner: { readonly uid: number; readonly gid: number } | undefined
 }
 
-const notAFile = "ENOTFILE"
-
 const read = Effect.fnUntraced(function*(path: string) {
   const found = yield* Effect.tryPromise({
     try: async (): Promise<Before> => {
       const stats = await Fs.stat(path)
       // A pipe would be waited for, and what takes its place would not be one.
-      if (!stats.isFile() && !stats.isDirectory()) throw Object.assign(new Error(), { code: notAFile })
+      if (!stats.isFile() && !stats.isDirectory()) throw new Irregular()
       const bytes = await Fs.readFile(path)
       const { gid, uid } = stats
       return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), owner: { uid, gid } }
@@ -106,7 +105,6 @@ const read = Effect.fnUntraced(function*(path: string) {
   }).pipe(Effect.result)
   if (Result.isSuccess(found)) return found.success
   if (found.failure === "ENOENT") return { text: "", owner: undefined } satisfies Before
-  if (found.failure === notAFile) return yield* unusable(`${path}: is a pipe or a device; name a file`)
   if (found.failure === "ERR_ENCODING_INVALID_ENCODED_DATA") {
     return yield* unusable(`${path}: not UTF-8 text; save it as UTF-8`)
   }

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Fs from "node:fs"
+import { escape } from "../config/Escape.ts"
 import * as WatchedFile from "../transport/WatchedFile.ts"
 import { type CommandError, unusable } from "./CommandError.ts"
 import type * as ServiceManager from "./ServiceManager.ts"
@@ -49,13 +50,15 @@ const warnOfLasting = (first: Wanted, { settings, sourceOf }: Wanted) =>
 
 const usersFile = ({ settings: { users } }: Wanted): ReadonlyArray<string> => users === undefined ? [] : [users]
 
-/** Whoever reads a pipe waits for somebody to write, perhaps for ever. */
-const regular = ({ loaded }: Wanted): Effect.Effect<void, CommandError> =>
-  Effect.suspend(() =>
-    loaded !== undefined && Fs.statSync(loaded.path, { throwIfNoEntry: false })?.isFIFO() === true
-      ? Effect.fail(unusable(`${loaded.path}: is a pipe, which is not read again; put a file there`))
-      : Effect.void
-  )
+/** What a shell's `<(…)` gave at the start is at its end by now. */
+const regular = (first: Wanted): Effect.Effect<void, CommandError> =>
+  Effect.suspend(() => {
+    const files = [first.settings.config ?? "", ...usersFile(first)]
+    const pipe = files.find((path) => Fs.statSync(path, { throwIfNoEntry: false })?.isFIFO())
+    return pipe === undefined
+      ? Effect.void
+      : Effect.fail(unusable(`${escape(pipe)}: is a pipe, which is not read again; put a file there`))
+  })
 
 const complain = ({ message, more = [] }: CommandError) =>
   Effect.annotateLogs(Effect.logError("configuration not loaded, the one before stays"), {

@@ -10,6 +10,10 @@ export const words = (code: string): { readonly problem: string; readonly fix: s
       return { problem: `can't be read (${code})`, fix: "let the user that runs sluice read it" }
     case "EISDIR":
       return { problem: "is a directory", fix: "name a file" }
+    case "EFTYPE":
+    // A socket.
+    case "ENXIO":
+      return { problem: "is a pipe or a device", fix: "name a file" }
     case "ESTALE":
       return { problem: "has changed while it was read", fix: "try again" }
     default:

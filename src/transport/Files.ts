@@ -1,18 +1,40 @@
 /** Where configuration is read from: the disk, or files as they once were. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { readFile } from "node:fs/promises"
+import { constants } from "node:fs"
+import { open, readFile } from "node:fs/promises"
 import { codeOf } from "./SocketError.ts"
 import { versionOf } from "./WatchedFile.ts"
 
 export interface Files {
-  /** All of a file; fails with the operating system's name for what is wrong: `ENOENT`. */
+  /** All of a file; fails with the operating system's name for what is wrong: `ENOENT`, `EFTYPE` for a pipe or device. */
   readonly read: (path: string) => Effect.Effect<Uint8Array, string>
+}
+
+/** What a file is read as that is none: a pipe or a device, whose reader may wait for ever, or never be done. */
+export class Irregular extends Error {
+  readonly code = "EFTYPE"
+}
+
+/** Descriptors that whoever has started this process gave it, pipes as well: `<(…)` of a shell. */
+const isHandedOver = (path: string): boolean => /^\/dev\/(stdin|fd\/\d+)$|^\/proc\/self\/fd\/\d+$/.test(path)
+
+const readRegular = async (path: string, signal: AbortSignal): Promise<Uint8Array> => {
+  if (isHandedOver(path)) return readFile(path, { signal })
+  // Opening a pipe waits for who writes to it otherwise, in a thread that nothing can call back.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const stat = await file.stat()
+    if (!stat.isFile() && !stat.isDirectory()) throw new Irregular()
+    return await file.readFile({ signal })
+  } finally {
+    await file.close()
+  }
 }
 
 /** As they are now. */
 export const disk: Files = {
-  read: (path) => Effect.tryPromise({ try: (signal) => readFile(path, { signal }), catch: codeOf })
+  read: (path) => Effect.tryPromise({ try: (signal) => readRegular(path, signal), catch: codeOf })
 }
 
 export const Files = Context.Reference<Files>("sluice/transport/Files", { defaultValue: () => disk })

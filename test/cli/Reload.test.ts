@@ -233,6 +233,32 @@ describe("a changed configuration", () => {
       assert.strictEqual(proxy.stderr().split("not loaded").length, 2)
     }))
 
+  it.live("waits for no pipe or device that is named as a file", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { change, path, proxy } = yield* setup(listen)
+      const pipe = `${path}.pipe`
+      yield* Program.run("mkfifo", [pipe])
+      const running = yield* connectThrough(proxy.port, origin.port)
+      for (const file of [pipe, "/dev/zero"]) {
+        const fault = (place: string) => `1:\\d+ ${place}: ${file}: is a pipe or a device; name a file"`
+        assert.match(
+          yield* change(`lists: { a: { file: ${file} } }\n`),
+          new RegExp(`not loaded, .*:${fault("lists.a.file")}`)
+        )
+        assert.match(
+          yield* change(`users: [{ name: ann, passwordFile: ${file} }]\n`),
+          new RegExp(`not loaded, .*:${fault("users\\[0\\].passwordFile")}`)
+        )
+        assert.match(yield* change(`users: ${file}\n`), /not loaded, .*: is a pipe/)
+        const checked = yield* Cli.run(["check", path])
+        assert.match(checked.stderr, /users: \S+: is a pipe or a device; name a file$/m)
+      }
+      assert.match(yield* change(listen), /"configuration loaded"/)
+      assert.isTrue(yield* echoes(running))
+      assert.strictEqual(yield* proxy.stop, 0)
+    }))
+
   it.live("ends who has not logged in, where all have to now", () =>
     Effect.gen(function*() {
       const origin = yield* echo()

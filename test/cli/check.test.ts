@@ -35,6 +35,9 @@ const wrong = (name: string, text: string, ...lines: ReadonlyArray<string>) =>
     })
   })
 
+const stateFileProblem = (path: string, words: string) =>
+  `1:11 limits.stateFile: a restart will forget what was used: "${path}" ${words}`
+
 describe("sluice check", () => {
   it.live("is content with a good file, and runs its tests", () =>
     Effect.flatMap(echo(), ({ port }) =>
@@ -102,20 +105,18 @@ tests:
 
   it.live("warns of a state file that can't be kept, without which the proxy runs", () => {
     mkdirSync(join(folder, "state"), { recursive: true })
-    const problem = (path: string, words: string) =>
-      `1:11 limits.stateFile: a restart will forget what was used: "${path}" ${words}`
     return Effect.andThen(
       fine(
         "state.yaml",
         "limits: { stateFile: state }\n",
         "0 rules, 0 tests passed",
-        problem("state", "is no regular file; give another path")
+        stateFileProblem("state", "is no regular file; give another path")
       ),
       fine(
         "nowhere.yaml",
         "limits: { stateFile: no/such/usage.json }\n",
         "0 rules, 0 tests passed",
-        problem("no/such/usage.json", "is in no folder that can be written to; create it, or correct the path")
+        stateFileProblem("no/such/usage.json", "is in no folder that can be written to; create it, or correct the path")
       )
     )
   })
