@@ -6,15 +6,15 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import * as ConfigFile from "../config/ConfigFile.ts"
 import * as Judge from "../config/Judge.ts"
+import * as LoginJudge from "../config/LoginJudge.ts"
 import type { Settings } from "../config/Settings.ts"
 import * as Visitor from "../config/Visitor.ts"
 import type { AccessRequest, Verdict } from "../policy/AccessPolicy.ts"
 import * as ClientNetwork from "../policy/ClientNetwork.ts"
 import * as Limit from "../policy/Limit.ts"
 import type * as RuleEngine from "../policy/RuleEngine.ts"
-import * as Users from "../policy/Users.ts"
-import type { StoredUser } from "../policy/UserStore.ts"
 import * as DnsResolver from "../transport/DnsResolver.ts"
+import * as ListenAddress from "../transport/ListenAddress.ts"
 import { Resolver } from "../transport/Resolver.ts"
 import { unusable } from "./CommandError.ts"
 import * as ExplainedRoute from "./ExplainedRoute.ts"
@@ -111,18 +111,12 @@ const limitLines = (
   return lines.length === 0 ? ["limits: none"] : ["limits:", ...indent(lines)]
 }
 
-const resultLine = (judgement: Judge.Judgement): string =>
-  `result: ${Judge.format(judgement)}${judgement.action === "deny" ? `, reply ${judgement.reply}` : ""}`
-
-/** Why none of the user's passwords would let the client in. */
-const loginLines = (user: StoredUser | undefined, client: NetAddress.IpAddress | undefined, now: number): Lines => {
-  if (user === undefined) return []
-  const from = client && NetAddress.inetAddressUnsafe(client, 0)
-  const objections = user.passwords.map((password) => Users.objection(user, password, from, now))
-  const known = objections.filter((objection) => objection !== undefined)
-  return known.length < objections.length || known.length === 0
-    ? []
-    : [`the login would be refused: ${[...new Set(known)].join("; ")}`]
+/** What the rules say of somebody who doesn't get as far is worth knowing too. */
+const resultLines = (judgement: Judge.Judgement, refusedLogin: string | undefined): Lines => {
+  const words = `${Judge.format(judgement)}${judgement.action === "deny" ? `, reply ${judgement.reply}` : ""}`
+  return refusedLogin === undefined
+    ? [`result: ${words}`]
+    : [`result: denied by ${LoginJudge.format(refusedLogin)}`, `the rules alone: ${words}`]
 }
 
 const lookUp = (host: Host.DomainName, { dns }: Settings) =>
@@ -192,15 +186,18 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
   const who = visitor.name === undefined
     ? "somebody who has not logged in"
     : `user ${visitor.name}${groups.length === 0 ? "" : ` (${groups.join(", ")})`}`
-  const isUnknown = visitor.name !== undefined && visitor.user === undefined && loaded.config.auth === undefined
+  const refusedLogin = KnownUsers.areWanted({ loaded, settings })
+    ? LoginJudge.objection(loaded, settings, visitor, { client, listener, protocol }, now)
+    : undefined
   const from = client === undefined ? "" : ` from ${NetAddress.formatIp(client)}`
+  const listeners = settings.listen.map(ListenAddress.format)
+  const isElsewhere = listener !== undefined && !listeners.includes(listener)
   return [
     `${command} ${Host.formatHostPort(destination)} by ${who}${from}`,
-    ...isUnknown ? ["no such user is known here"] : [],
-    ...loginLines(visitor.user, client, now),
+    ...isElsewhere ? [`nobody comes in by ${listener}: it is none of ${listeners.join(", ")}`] : [],
     ...trouble === undefined ? [] : [trouble],
     ...explanations.flat(),
-    resultLine(judgement),
+    ...resultLines(judgement, refusedLogin),
     ...judgement.action === "allow"
       ? [
         ExplainedRoute.upstream(loaded, settings, visitor, judgement.verdict),

@@ -115,18 +115,21 @@ const misspelt = ({ config, lists, sourceOf }: Loaded): Lines =>
     })
   )
 
-const unusedListeners = ({ rules, sourceOf }: Loaded, { listen }: Settings): Lines => {
+/** Listeners of rules and tests that clients can't come in by. */
+const unknownListeners = ({ config: { tests }, rules, sourceOf }: Loaded, { listen }: Settings): Lines => {
+  // Which port it will be is not known.
+  if (listen.some((address) => ListenAddress.inetOf(address)?.port === 0)) return []
   const known = listen.map(ListenAddress.format)
-  const anyPort = listen.some((address) => ListenAddress.inetOf(address)?.port === 0)
-  return anyPort ?
-    [] :
-    rules.flatMap(({ conditions: { listeners = [] } }, index) =>
-      listeners.flatMap((listener, at) =>
-        known.includes(listener)
-          ? []
-          : [`${sourceOf(["rules", index, "listeners", at])}: ${quote(listener)} is none of ${known.join(", ")}`]
-      )
-    )
+  const complain = (listener: string | undefined, path: ReadonlyArray<PropertyKey>) =>
+    listener === undefined || known.includes(listener)
+      ? []
+      : [`${sourceOf(path)}: ${quote(listener)} is none of ${known.join(", ")}`]
+  return [
+    ...rules.flatMap(({ conditions: { listeners = [] } }, index) =>
+      listeners.flatMap((listener, at) => complain(listener, ["rules", index, "listeners", at]))
+    ),
+    ...tests.flatMap(({ listener }, index) => complain(listener, ["tests", index, "listener"]))
+  ]
 }
 
 /** Addresses to go out from that this machine does not have, as far as its interfaces tell. */
@@ -193,7 +196,7 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
     ...strangers(loaded, known),
     ...unknownClasses(loaded, known),
     ...misspelt(loaded),
-    ...unusedListeners(loaded, settings),
+    ...unknownListeners(loaded, settings),
     ...foreignEgress(loaded, settings),
     ...expired(loaded, now),
     ...yield* UpstreamReach.unreached(loaded, settings)

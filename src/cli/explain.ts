@@ -64,6 +64,7 @@ export const explain = Command.make(
   "explain",
   flags,
   Effect.fn("explain")(function*(input) {
+    const { parseListener } = yield* Effect.promise(() => import("../config/RuleConfig.ts"))
     const { parseMoment, parseTarget } = yield* Effect.promise(() => import("../config/TestConfig.ts"))
     const destination = yield* Effect.mapError(
       Effect.fromResult(parseTarget(input.target)),
@@ -72,6 +73,7 @@ export const explain = Command.make(
     const client = Option.isNone(input.client) ? undefined : yield* address("client", input.client.value)
     const resolvesTo = yield* Effect.forEach(input.resolvesTo, (written) => address("resolves-to", written))
     const at = yield* given("at", input.at, parseMoment)
+    const listener = yield* given("listener", input.listener, parseListener)
 
     const fromVariable = yield* Effect.mapError(
       Config.option(Config.String(configVariable)),
@@ -86,7 +88,7 @@ export const explain = Command.make(
       destination,
       username: Option.getOrUndefined(input.user),
       client,
-      listener: Option.getOrUndefined(input.listener),
+      listener,
       protocol: Option.getOrUndefined(input.protocol),
       resolvesTo: resolvesTo.length === 0 ? undefined : resolvesTo,
       at

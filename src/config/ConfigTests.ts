@@ -6,6 +6,7 @@ import type { StoredUser } from "../policy/UserStore.ts"
 import type { Loaded } from "./ConfigFile.ts"
 import { escape, quote } from "./Escape.ts"
 import * as Judge from "./Judge.ts"
+import * as LoginJudge from "./LoginJudge.ts"
 import { hint } from "./Nearest.ts"
 import type { Settings } from "./Settings.ts"
 import { type Expectation, meets, type TestEntry } from "./TestConfig.ts"
@@ -31,7 +32,11 @@ const run = Effect.fnUntraced(function*(
     return `there is no user ${quote(name)}${hint(name, users.map((user) => user.name))}`
   }
   const request = Visitor.requestOf(visitor.success, settings, { ...circumstances, destination })
-  const judgement = yield* judge.judge(request, resolvesTo, at)
+  // Who is nobody in particular stands for the rules alone.
+  const refused = known && LoginJudge.objection(loaded, settings, visitor.success, circumstances, at)
+  const judgement: Judge.Judgement = refused === undefined
+    ? yield* judge.judge(request, resolvesTo, at)
+    : { action: "deny", words: LoginJudge.format(refused), reply: 1 }
   if (judgement.action === "undecided") {
     return `${Host.formatHostPort(destination)} is undecided: a rule ${judgement.words}; add resolvesTo: [ADDRESS]`
   }

@@ -72,7 +72,7 @@ const window = FileValue.parsed(
 export const commands = ["connect", "bind", "associate", "resolve", "resolve-ptr", "forward"] as const
 
 /** As requests name listeners. */
-const parseListener = (text: string): Result.Result<string, string> => {
+export const parseListener = (text: string): Result.Result<string, string> => {
   if (text.startsWith("unix:")) return Result.succeed(text)
   // What `listen` has behind the address of TLS is no part of its name.
   const [, scheme = "", place = ""] = /^(tls:\/\/)?([^/?]*)(?:\/?\?.*)?$/s.exec(text) ?? []
@@ -83,13 +83,14 @@ const parseListener = (text: string): Result.Result<string, string> => {
 }
 
 /** The path of a Unix socket is relative to the file's folder, as in `listen`. */
-const listener = FileValue.refine(
-  FileValue.parsed(FileValue.text(), parseListener),
-  (name) =>
-    name.startsWith("unix:")
-      ? Effect.map(FileValue.inFolder(name.slice("unix:".length)), (path) => `unix:${path}`)
-      : Effect.succeed(name)
-)
+export const listener = (docs?: FileValue.Docs): FileValue.FromFile<string> =>
+  FileValue.refine(
+    FileValue.parsed(FileValue.text(docs), parseListener),
+    (name) =>
+      name.startsWith("unix:")
+        ? Effect.map(FileValue.inFolder(name.slice("unix:".length)), (path) => `unix:${path}`)
+        : Effect.succeed(name)
+  )
 
 const words = (description: string) => optional(FileValue.listOf(FileValue.text(), { description }))
 
@@ -97,7 +98,7 @@ const conditions = {
   users: words("Names of users"),
   groups: words("Groups, of which the user is in one"),
   clients: optional(items("Where clients are: networks, or names of lists")),
-  listeners: optional(FileValue.listOf(listener, {
+  listeners: optional(FileValue.listOf(listener(), {
     description: "Where clients come in, as in `listen`"
   })),
   protocols: optional(FileValue.listOf(FileValue.choice(protocols), { description: "What clients speak" })),

@@ -9,7 +9,7 @@ import { protocols } from "../server/Dialect.ts"
 import { quote } from "./Escape.ts"
 import * as Fields from "./Fields.ts"
 import * as FileValue from "./FileValue.ts"
-import { commands } from "./RuleConfig.ts"
+import { commands, listener } from "./RuleConfig.ts"
 
 /** What a test expects. */
 export interface Expectation {
@@ -66,10 +66,14 @@ export const meets = (expected: Expectation, action: "allow" | "deny", words: st
 const optional = Schema.optionalKey
 
 const Entry: FileValue.FromFile<TestEntry> = Schema.Struct({
-  user: optional(FileValue.text({ description: "Who asks; default: nobody that has logged in" })),
+  user: optional(
+    FileValue.text({
+      description: "Who asks, and has to get past the login; default: nobody in particular, for the rules alone"
+    })
+  ),
   groups: optional(FileValue.listOf(FileValue.text(), { description: "Default: those that `users` gives the user" })),
   client: optional(FileValue.as(Fields.IpAddress, { description: "From where; default: from nowhere that is known" })),
-  listener: optional(FileValue.text({ description: "Where the client comes in; default: the first of `listen`" })),
+  listener: optional(listener({ description: "Where the client comes in; default: the first of `listen`" })),
   protocol: optional(FileValue.choice(protocols, { description: "What it speaks", default: "socks5" })),
   command: optional(FileValue.choice(commands, { description: "What it asks for", default: "connect" })),
   connect: FileValue.parsed(FileValue.text({ description: "Where to: HOST:PORT" }), parseTarget),

@@ -55,6 +55,8 @@ const complains = (args: ReadonlyArray<string>, complaint: string) =>
     })
   })
 
+const refused = (why: string) => [`result: denied by login (${why})`, "the rules alone: allowed by default allow"]
+
 describe("sluice explain", () => {
   it.live("says which rule denies, without looking anything up", () =>
     Effect.gen(function*() {
@@ -119,8 +121,8 @@ describe("sluice explain", () => {
       const byRule = yield* explain("--user", "dora", "connect", "x.pool.test:443")
       assert.includeMembers([...byRule], [
         "connect x.pool.test:443 by user dora",
-        "no such user is known here",
-        "result: allowed by rule by-pool",
+        "result: denied by login (there is no user \"dora\")",
+        "the rules alone: allowed by rule by-pool",
         pool,
         "  user dora (class light): 1 device"
       ])
@@ -140,7 +142,8 @@ describe("sluice explain", () => {
         "connect x.here.test:443 by somebody who has not logged in",
         "10.0.0.1:",
         "203.0.113.5:",
-        "result: allowed by rule by-here",
+        "result: denied by login (one is needed, and no user is given)",
+        "the rules alone: allowed by rule by-here",
         "upstream: pool here: socks5://a.test:1080",
         "egress: 192.0.2.9 (by rule)"
       ])
@@ -236,9 +239,9 @@ rules:
 
   it.live("tells what is inside, and what can't be found", () =>
     Effect.gen(function*() {
-      const inside = yield* explain("--client", "192.0.2.5", "connect", "10.1.2.3:443")
+      const inside = yield* explain("--user", "ann", "--client", "192.0.2.5", "connect", "10.1.2.3:443")
       assert.strictEqual(inside.at(-1), "result: denied by internal network 10.0.0.0/8 (private), reply 2")
-      const bind = yield* explain("--protocol", "socks4", "bind", "203.0.113.5:443")
+      const bind = yield* explain("--user", "ann", "bind", "203.0.113.5:443")
       assert.include(bind, "result: allowed by default allow")
       const nowhere = yield* explain("connect", "nowhere.invalid:443")
       assert.match(nowhere[1] ?? "", /^can't resolve nowhere\.invalid: \w+$/)
@@ -265,16 +268,47 @@ rules:
     Effect.gen(function*() {
       const login = Effect.fnUntraced(function*(...args: ReadonlyArray<string>) {
         const lines = yield* explain(...args, "connect", "203.0.113.5:443")
-        return lines.filter((line) => line.startsWith("the login"))
+        return lines.filter((line) => /^(?:result|the rules alone): /.test(line))
       })
-      assert.deepStrictEqual(yield* login("--user", "gus"), [
-        "the login would be refused: the user expired at 2026-01-01"
-      ])
-      assert.deepStrictEqual(yield* login("--user", "gus", "--at", "2025-12-31T23:59:59Z"), [])
-      assert.deepStrictEqual(yield* login("--user", "hal", "--client", "203.0.113.9"), [
-        "the login would be refused: the user may not log in from 203.0.113.9"
-      ])
-      assert.deepStrictEqual(yield* login("--user", "hal", "--client", "192.0.2.9"), [])
+      const allowed = ["result: allowed by default allow"]
+      assert.deepStrictEqual(yield* login("--user", "gus"), refused("the user expired at 2026-01-01"))
+      assert.deepStrictEqual(yield* login("--user", "gus", "--at", "2025-12-31T23:59:59Z"), allowed)
+      const elsewhere = refused("the user may not log in from 203.0.113.9")
+      assert.deepStrictEqual(yield* login("--user", "hal", "--client", "203.0.113.9"), elsewhere)
+      assert.deepStrictEqual(yield* login("--user", "hal", "--client", "192.0.2.9"), allowed)
+      const socks4 = refused("one is needed, and SOCKS4 has no passwords")
+      assert.deepStrictEqual(yield* login("--user", "ann", "--protocol", "socks4"), socks4)
+      assert.deepStrictEqual(yield* login(), refused("one is needed, and no user is given"))
+    }))
+
+  it.live("knows who needs no login, and whose is a service's to judge", () =>
+    Effect.gen(function*() {
+      const result = Effect.fnUntraced(function*(text: string, ...args: ReadonlyArray<string>) {
+        const path = join(folder, "logins.yaml")
+        writeFileSync(path, text)
+        const { stdout } = yield* Cli.run(["explain", "--config", path, ...args, "connect", "203.0.113.5:443"])
+        return /^result: (.*)$/m.exec(stdout)?.[1]
+      })
+      const allowed = "allowed by default allow"
+      assert.strictEqual(yield* result("default: allow\n"), allowed)
+      assert.strictEqual(yield* result("default: allow\n", "--user", "ann"), allowed)
+      const vouched = `listen: [127.0.0.1:1080, "tls://127.0.0.1:1443?cert=c&key=k&clientCa=a"]
+users: [{ name: ann, password: "${hash}" }]
+`
+      assert.strictEqual(
+        yield* result(vouched, "--user", "carol"),
+        "denied by login (there is no user \"carol\")"
+      )
+      assert.strictEqual(yield* result(vouched, "--user", "carol", "--listener", "tls://127.0.0.1:1443"), allowed)
+      const service = "auth: { http: \"http://127.0.0.1:1/\" }\n"
+      assert.strictEqual(yield* result(service, "--user", "carol"), allowed)
+      assert.strictEqual(yield* result(service), "denied by login (one is needed, and no user is given)")
+    }))
+
+  it.live("knows where clients come in", () =>
+    Effect.gen(function*() {
+      const lines = yield* explain("--listener", "localhost:99", "connect", "203.0.113.5:443")
+      assert.include(lines, "nobody comes in by 127.0.0.1:99: it is none of 127.0.0.1:1080")
     }))
 
   it.live("takes the file from the variable too", () =>
@@ -283,7 +317,7 @@ rules:
         env: { SLUICE_CONFIG: config }
       })
       assert.strictEqual(code, 0)
-      assert.include(stdout, "result: allowed by default allow")
+      assert.include(stdout, "the rules alone: allowed by default allow")
     }))
 
   it.live("says what is wrong with what was given", () =>
@@ -301,6 +335,10 @@ rules:
       yield* complains(
         [...given, "--client", "x", "connect", "a.test:1"],
         "--client: \"x\" is not an IP address, such as 192.0.2.1 or 2001:db8::1"
+      )
+      yield* complains(
+        [...given, "--listener", "door", "connect", "a.test:1"],
+        "--listener: \"door\" is not a listener, such as 127.0.0.1:1080, tls://0.0.0.0:1443 or unix:/run/sluice.sock"
       )
       yield* complains(
         [...given, "--at", "noon", "connect", "a.test:1"],
