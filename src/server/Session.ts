@@ -59,6 +59,8 @@ export const make = (services: Services) => {
     const dialect = session.dialect = yield* services.sniff(reader)
     const asked = yield* dialect.request(session, reader, authenticatorOf(session) ?? services.authenticator)
     session.command = asked.command
+    // Who is refused before it is dialled has asked for it all the same.
+    if (asked.command === "connect") session.destination = Result.getOrUndefined(Address.toHostPort(asked.address))
     yield* services.confirm(session)
     // It has been told that it needs none, and a reload has come in between.
     if (session.identity === undefined && services.authenticator.required) return yield* loginNeeded

@@ -89,7 +89,7 @@ describe("limits:", () => {
       assert.strictEqual(yield* refusal(proxy.port, origin.port, ann), "REP 2")
       assert.match(
         yield* proxy.takeLine(/connection ended/),
-        / user=ann reply=2 .*reason="limit: user ann has 2 of 2 connections"$/
+        / user=ann destination=127\.0\.0\.1:\d+ reply=2 .*reason="limit: user ann has 2 of 2 connections"$/
       )
       assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port, AU("bob", "sesame"))))
       yield* first.end
