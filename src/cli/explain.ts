@@ -26,7 +26,9 @@ const text = (name: string, metavar: string, description: string) =>
 const configVariable = "SLUICE_CONFIG"
 
 const flags = {
-  command: Argument.Literals("COMMAND", commands).pipe(Argument.withDescription("What is asked for: connect")),
+  command: Argument.Literals("COMMAND", commands).pipe(
+    Argument.withDescription(`What is asked for: ${commands.join(", ")}`)
+  ),
   target: Argument.String("HOST:PORT").pipe(Argument.withDescription("Where to")),
   config: text("config", "FILE", `The configuration file (default: ${configVariable})`).pipe(Flag.optional),
   user: text("user", "NAME", "Who asks, with options as a client would give them; no password (default: nobody)").pipe(

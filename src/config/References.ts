@@ -12,8 +12,12 @@ export interface Problem {
   readonly message: string
 }
 
-const unknown = (what: string, name: string, names: Iterable<string>): string =>
-  `there is no ${what} ${quote(name)}${hint(name, names)}`
+/** `section` is where such a thing would be defined. */
+const unknown = (what: string, name: string, names: ReadonlyArray<string>, section: string): string => {
+  const near = hint(name, names)
+  const known = names.length === 0 ? "" : `, or write one of ${names.slice(0, 8).join(", ")}`
+  return `there is no ${what} ${quote(name)}${near === "" ? `; define it in ${section}${known}` : near}`
+}
 
 /** The places of what is there a second time. */
 const repeated = (names: ReadonlyArray<string | undefined>, path: (index: number) => Path): ReadonlyArray<Problem> =>
@@ -28,7 +32,7 @@ const inConditions = (conditions: Conditions, lists: ReadonlyArray<string>, path
   (conditions.clients ?? []).flatMap(({ entry, text }, index) =>
     entry._tag === "IpNetwork" || lists.includes(text)
       ? []
-      : [{ path: [...path, "clients", index], message: unknown("network or list", text, lists) }]
+      : [{ path: [...path, "clients", index], message: unknown("network or list", text, lists, "lists") }]
   )
 
 /** All that lead nowhere. */
@@ -39,11 +43,11 @@ export const problems = (config: Config): ReadonlyArray<Problem> => {
   const inClasses = (name: string | undefined, path: Path): ReadonlyArray<Problem> =>
     name === undefined || classes.includes(name)
       ? []
-      : [{ path, message: unknown("class of limits", name, classes) }]
+      : [{ path, message: unknown("class of limits", name, classes, "limits.classes") }]
   const inPools = (name: string | undefined, path: Path, others: ReadonlyArray<string>): ReadonlyArray<Problem> =>
     name === undefined || pools.includes(name) || others.includes(name)
       ? []
-      : [{ path, message: unknown("pool of upstreams", name, [...pools, ...others]) }]
+      : [{ path, message: unknown("pool of upstreams", name, [...pools, ...others], "upstreams") }]
 
   const { rules, settings: { egressBy }, userOptions, users = [] } = config
   const plusIsReserved = ReservedPlus.isReserved(userOptions, egressBy)

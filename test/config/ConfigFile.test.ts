@@ -366,10 +366,13 @@ describe("a mistake in a configuration file", () => {
       "upstreams: { pool-de: { proxies: [socks5://a] } }\nrules: [{ via: pool-d, action: allow }]",
       "2:11 rules[0].via: there is no pool of upstreams \"pool-d\"; did you mean pool-de?"
     ],
-    ["rules: [{ limits: heavy, action: allow }]", "1:11 rules[0].limits: there is no class of limits \"heavy\""],
+    [
+      "rules: [{ limits: heavy, action: allow }]",
+      "1:11 rules[0].limits: there is no class of limits \"heavy\"; define it in limits.classes"
+    ],
     [
       "userOptions: { c: { kind: pool, values: { de: x } } }",
-      "1:43 userOptions.c.values.de: there is no pool of upstreams \"x\""
+      "1:43 userOptions.c.values.de: there is no pool of upstreams \"x\"; define it in upstreams"
     ],
     [
       "rules: [{ name: a, action: deny }, { name: a, action: allow }]",
