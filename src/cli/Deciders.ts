@@ -73,14 +73,16 @@ const known = Effect.fnUntraced(function*(effective: Effective) {
 })
 
 const authenticator = Effect.fnUntraced(function*(effective: Effective, { bans, epochs }: Memory) {
-  const { userOptions = {}, limits } = effective.loaded?.config ?? {}
+  const { loaded } = effective
+  const { userOptions = {}, limits = {} } = loaded?.config ?? {}
   if (!KnownUsers.areWanted(effective)) {
     const open = yield* Effect.provide(Authenticator, Authenticator.layerOpen)
-    const authenticator = limits === undefined ? open : (yield* importOptions).judging(userOptions, open)
+    // Without a file nobody can have picked a pool that is gone.
+    const authenticator = loaded === undefined ? open : (yield* importOptions).judging(userOptions, open)
     return { authenticator, changes: Stream.never }
   }
   let { authenticator, changes } = yield* known(effective)
-  if (limits !== undefined) {
+  if (loaded !== undefined) {
     authenticator = (yield* importClasses).warn(authenticator, limits.classes ?? new Map())
     authenticator = (yield* importOptions).judging(userOptions, authenticator)
   }
@@ -88,7 +90,7 @@ const authenticator = Effect.fnUntraced(function*(effective: Effective, { bans, 
     authenticator = (yield* importOptions).wrap(userOptions, authenticator, epochs)
   }
   if (bans !== undefined) {
-    const guard = effective.loaded === undefined ? {} : effective.loaded.config.bans
+    const guard = loaded === undefined ? {} : loaded.config.bans
     if (guard !== undefined) authenticator = (yield* importGuard).make(authenticator, bans, guard)
   }
   return { authenticator, changes }

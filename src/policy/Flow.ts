@@ -127,25 +127,27 @@ export class LocalFlow implements Flow {
     )
   }
 
-  /** The share was measured by the rate of that time: where it is lower by now, no more than what is lent at once by now. */
-  private lendInTurn(share: number): Effect.Effect<number> {
+  /** Waits for a part, which is measured anew after each wait: the rate may be another one by then. */
+  private takePart(size: () => number): Effect.Effect<number> {
     return Effect.suspend(() => {
-      const part = Math.min(share, mostLent(this.burst))
+      const part = size()
       const wait = this.bucket.wait(part, this.now())
-      if (wait > 0) return Effect.andThen(Effect.sleep(wait), this.lendInTurn(share))
+      if (wait > 0) return Effect.andThen(Effect.sleep(wait), this.takePart(size))
       this.bucket.take(part, this.now())
       return Effect.succeed(part)
     })
   }
 
+  /** No more than what is lent at once by now. */
+  private lendInTurn(share: number): Effect.Effect<number> {
+    return this.takePart(() => Math.min(share, mostLent(this.burst)))
+  }
+
   /** In parts, when it is more than there can ever be at once. */
   private takeInTurn(amount: number): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const part = Math.min(amount, this.bucket.burst)
-      const wait = this.bucket.wait(part, this.now())
-      if (wait > 0) return Effect.andThen(Effect.sleep(wait), this.takeInTurn(amount))
-      this.bucket.take(part, this.now())
-      return part === amount ? Effect.void : this.takeInTurn(amount - part)
-    })
+    return Effect.flatMap(
+      this.takePart(() => Math.min(amount, this.burst)),
+      (part) => part === amount ? Effect.void : this.takeInTurn(amount - part)
+    )
   }
 }
