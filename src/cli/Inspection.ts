@@ -10,7 +10,6 @@ import * as ConfigFile from "../config/ConfigFile.ts"
 import * as ConfigTests from "../config/ConfigTests.ts"
 import * as DeadRules from "../config/DeadRules.ts"
 import { escape, quote } from "../config/Escape.ts"
-import { nearest } from "../config/Nearest.ts"
 import type { Settings } from "../config/Settings.ts"
 import * as Expiry from "../policy/Expiry.ts"
 import type { Rule } from "../policy/Rule.ts"
@@ -21,6 +20,7 @@ import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as KnownUsers from "./KnownUsers.ts"
 import * as ListenFailure from "./ListenFailure.ts"
 import * as ListenTrial from "./ListenTrial.ts"
+import * as MistakenDomains from "./MistakenDomains.ts"
 import * as Soundness from "./Soundness.ts"
 import * as UnknownClasses from "./UnknownClasses.ts"
 import * as UpstreamReach from "./UpstreamReach.ts"
@@ -98,22 +98,6 @@ const unknownClasses = ({ config: { limits }, sourceOf }: Loaded, users: Readonl
     const problem = UnknownClasses.problem(name, limits.classes ?? new Map())
     return problem === undefined ? [] : [`${sourceOf(["users"])}: user ${quote(user)}: ${problem}`]
   })
-
-/** Domains that look like the name of a list with a mistake in it. */
-const misspelt = ({ config, lists, sourceOf }: Loaded): Lines =>
-  config.rules.flatMap(({ conditions }, index) =>
-    (conditions.to ?? []).flatMap(({ entry, text }, at) => {
-      const isLone = entry._tag === "Domain" && entry.kind === "exact" && !text.includes(".") && !lists.has(text)
-      const meant = isLone ? nearest(text, lists.keys()) : undefined
-      return meant === undefined
-        ? []
-        : [
-          `${sourceOf(["rules", index, "to", at])}: ${
-            quote(text)
-          } is taken for a domain; did you mean the list ${meant}?`
-        ]
-    })
-  )
 
 /** Listeners of rules and tests that clients can't come in by. */
 const unknownListeners = ({ config: { tests }, rules, sourceOf }: Loaded, { listen }: Settings): Lines => {
@@ -195,7 +179,7 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
     ...deadRules(loaded, settings),
     ...strangers(loaded, known),
     ...unknownClasses(loaded, known),
-    ...misspelt(loaded),
+    ...MistakenDomains.find(loaded),
     ...unknownListeners(loaded, settings),
     ...foreignEgress(loaded, settings),
     ...expired(loaded, now),

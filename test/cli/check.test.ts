@@ -195,6 +195,25 @@ rules:
       "3:5 users[1]: \"old\" can't log in any more: expired 2020-01-01"
     ))
 
+  it.live("warns of names of lists and files that are taken for domains", () =>
+    fine(
+      "domains.yaml",
+      `lists:
+  office: 10.0.0.0/8
+  ads: ads.txt
+  both: [office, intranet, .office, b.hosts]
+rules:
+  - { to: ofice, action: deny }
+  - { to: [both, office.test], not: { to: adz }, action: deny }
+`,
+      "2 rules, 0 tests passed",
+      "6:7 rules[0].to: \"ofice\" is taken for a domain; did you mean the list office?",
+      "7:39 rules[1].not.to: \"adz\" is taken for a domain; did you mean the list ads?",
+      "3:3 lists.ads: \"ads.txt\" is taken for a domain; to read a file write ads: { file: ads.txt }",
+      "4:10 lists.both[0]: \"office\" is taken for a domain, since lists hold no lists; name both where they are used",
+      "4:37 lists.both[3]: \"b.hosts\" is taken for a domain; to read a file write both: { file: b.hosts }"
+    ))
+
   it.live("warns of rules that several before leave nothing of, and of those for what clients can't speak", () =>
     fine(
       "several.yaml",
