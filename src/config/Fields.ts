@@ -17,7 +17,6 @@ import type { ProxyUrl } from "../client/ProxyUrl.ts"
 import { protocols } from "../server/Dialect.ts"
 import { serverFromString } from "../transport/DnsResolver.ts"
 import * as Egress from "../transport/Egress.ts"
-import * as Interfaces from "../transport/Interfaces.ts"
 import * as Listen from "../transport/ListenAddress.ts"
 import { quote } from "./Escape.ts"
 import * as ListenUrl from "./ListenUrl.ts"
@@ -68,16 +67,11 @@ export const parseNetwork = (text: string): Result.Result<IpNetwork.IpNetwork, s
 }
 
 const parseEgress = (text: string): Result.Result<Egress.Source, string> => {
-  const address = NetAddress.ipFromString(text)
-  if (Result.isSuccess(address) && !NetAddress.isUnspecified(address.success)) return Result.succeed(address.success)
   if (text.includes("/")) return parseNetwork(text)
-  const interfaces = Interfaces.names()
-  return interfaces.includes(text)
-    ? Result.succeed(Egress.networkInterface(text))
-    : wrong(
-      text,
-      `an address, a network or an interface of this machine: 192.0.2.1, 2001:db8::/64, ${interfaces.join(", ")}`
-    )
+  const source = Egress.lone(text)
+  return source === undefined
+    ? wrong(text, `an address, a network or an interface of this machine: ${Egress.examples()}`)
+    : Result.succeed(source)
 }
 
 /** Where to go out from: an address of this machine, a network whose addresses all lead here, or an interface. */
