@@ -265,8 +265,8 @@ export const User = Schema.Redacted(Schema.String).pipe(
   Schema.decodeTo(Schema.Struct({ name: Schema.String, password: Schema.Redacted(Schema.String) }), {
     decode: SchemaGetter.transformEffect((text) =>
       // Only those who have users pay for loading argon2.
-      Effect.promise(() => import("../policy/Users.ts")).pipe(
-        Effect.flatMap((Users) => Effect.fromResult(Users.userFromString(Redacted.value(text)))),
+      Effect.promise(() => import("../policy/UserSources.ts")).pipe(
+        Effect.flatMap((UserSources) => Effect.fromResult(UserSources.userFromString(Redacted.value(text)))),
         Effect.mapError((message) => new SchemaIssue.InvalidValue({ message }))
       )
     ),

@@ -21,6 +21,24 @@ export interface User {
   readonly password: Redacted.Redacted<string>
 }
 
+/** Parses `NAME:PASSWORD`, at the first colon. The failure is a message of one line, without the password. */
+export const userFromString = (text: string): Result.Result<User, string> => {
+  const colon = text.indexOf(":")
+  // What has no colon may well be a bare password.
+  if (colon === -1) return Result.fail("no colon after the user name; write NAME:PASSWORD")
+  const name = text.slice(0, colon)
+  const problem = UsersFile.problemOfName(name)
+  if (problem !== undefined) return Result.fail(`user name ${problem}; write NAME:PASSWORD`)
+  const password = text.slice(colon + 1)
+  // Most often a variable that was not set.
+  if (password === "") return Result.fail(`password of ${JSON.stringify(name)} is empty; write NAME:PASSWORD`)
+  // RFC 1929 §2 gives the password one byte of length.
+  if (Buffer.byteLength(password) > 255) {
+    return Result.fail(`password of ${JSON.stringify(name)} is longer than 255 bytes; choose a shorter one`)
+  }
+  return Result.succeed({ name, password: Redacted.make(password) })
+}
+
 export interface Options {
   /** Of two with the same name, the last counts. */
   readonly users?: ReadonlyArray<User>
