@@ -40,7 +40,7 @@ const wrong = (text: string, what: string, fix: string): Result.Result<never, Wr
   Result.fail({ problem: `${JSON.stringify(text)} is not ${what}`, fix })
 
 /** Of a label, a group or a limit class. */
-const word = (what: string) => (text: string): Result.Result<string, Wrong> =>
+export const word = (what: string) => (text: string): Result.Result<string, Wrong> =>
   /^[\p{L}\p{N}_.@-]{1,64}$/u.test(text)
     ? Result.succeed(text)
     : wrong(text, what, "write letters, digits and any of _.@-")

@@ -59,7 +59,10 @@ describe("egress= of a users file", () => {
       yield* write("127.0.0.2,127.0.0.3 egress-by=user")
       const proxy = yield* Cli.serve({ args: ["--users", file] })
       const visit = (name: string) =>
-        Effect.map(probe(proxy.port, origin.port, AU(name, "sesame")), (reached) => reached ? from.at(-1) : undefined)
+        Effect.map(
+          Effect.orDie(probe(proxy.port, origin.port, AU(name, "sesame"))),
+          (reached) => reached ? from.at(-1) : undefined
+        )
 
       const anns = yield* visit("ann")
       assert.include(["127.0.0.2", "127.0.0.3"], anns)
