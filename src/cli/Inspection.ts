@@ -117,17 +117,30 @@ const unknownListeners = ({ config: { tests }, rules, sourceOf }: Loaded, { list
 }
 
 /** Addresses to go out from that this machine does not have, as far as its interfaces tell. */
-const foreignEgress = ({ config, rules, sourceOf }: Loaded, { egress }: Settings): Lines => {
+const foreignEgress = (
+  { config, rules, sourceOf }: Loaded,
+  { egress }: Settings,
+  users: ReadonlyArray<StoredUser>
+): Lines => {
   const own = new Set(Interfaces.addresses().map(NetAddress.formatIp))
-  const foreign = (sources: ReadonlyArray<Egress.Source> = [], path: ReadonlyArray<PropertyKey>) =>
+  const foreign = (sources: ReadonlyArray<Egress.Source> = [], path: ReadonlyArray<PropertyKey>, who = "") =>
     sources.flatMap((source) =>
       !NetAddress.isIpAddress(source) || NetAddress.isLoopback(source) || own.has(NetAddress.formatIp(source))
         ? []
-        : [`${sourceOf(path)}: this machine has no address ${Egress.format(source)}, as far as its interfaces tell`]
+        : [
+          `${sourceOf(path)}: ${who}this machine has no address ${Egress.format(source)}, as far as its interfaces tell`
+        ]
     )
   return [
     ...foreign(egress, ["egress"]),
-    ...(config.users ?? []).flatMap((user, index) => foreign(user.egress?.sources, ["users", index, "egress"])),
+    ...config.users === undefined
+      // Of a users file: one user stands for all who go out from the same.
+      ? [
+        ...new Map(
+          users.flatMap(({ egress, name }) => (egress?.sources ?? []).map((one) => [Egress.format(one), { one, name }]))
+        ).values()
+      ].flatMap(({ name, one }) => foreign([one], ["users"], `user ${quote(name)}: `))
+      : config.users.flatMap((user, index) => foreign(user.egress?.sources, ["users", index, "egress"])),
     ...rules.flatMap((rule, index) => foreign(rule.egress?.sources, ["rules", index, "egress"]))
   ]
 }
@@ -181,7 +194,7 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
     ...unknownClasses(loaded, known),
     ...MistakenDomains.find(loaded),
     ...unknownListeners(loaded, settings),
-    ...foreignEgress(loaded, settings),
+    ...foreignEgress(loaded, settings, known),
     ...expired(loaded, now),
     ...yield* UpstreamReach.unreached(loaded, settings)
   ]

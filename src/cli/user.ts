@@ -8,6 +8,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { escape } from "../config/Escape.ts"
 import type { Key, UserFields } from "../policy/UserFields.ts"
+import * as Egress from "../transport/Egress.ts"
 import { unusable } from "./CommandError.ts"
 import * as NewPassword from "./NewPassword.ts"
 import * as Print from "./Print.ts"
@@ -43,8 +44,12 @@ const flags = {
   expires: text("expires", "DATE", "When the password ceases to be good: 2027-06-30, or 2027-06-30T12:00:00Z"),
   from: text("from", "CIDR,...", "The networks that the user may log in from"),
   limits: text("limits", "NAME", "The limit class of the user"),
+  egress: text("egress", "SOURCE,...", "What the user goes out from: addresses, networks, interfaces of this machine"),
+  "egress-by": text("egress-by", "HOW", `Which of several, as the setting has it: ${Egress.choices.join(", ")}`),
   withoutPassword
 }
+
+const columns = ["label", "groups", "expires", "from", "limits", "egress", "egress-by"] as const
 
 type Given = { readonly [K in Key]: Option.Option<string> }
 
@@ -52,7 +57,7 @@ type Given = { readonly [K in Key]: Option.Option<string> }
 const fieldsOf = Effect.fnUntraced(function*(given: Given) {
   const UserFields = yield* importFields
   const fields: UserFields = {}
-  for (const key of ["label", "groups", "expires", "from", "limits"] as const) {
+  for (const key of columns) {
     const value = given[key]
     if (Option.isNone(value)) continue
     const parsed = UserFields.valueOf(key, value.value)
@@ -118,8 +123,6 @@ const remove = Command.make(
     yield* edit(file, { change: (text) => Edit.remove(text, which), create: false })
   })
 ).pipe(Command.withDescription("Remove a user, or with --label one of the user's passwords"))
-
-const columns = ["label", "groups", "expires", "from", "limits"] as const
 
 const list = Command.make(
   "list",

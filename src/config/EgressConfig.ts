@@ -4,9 +4,13 @@ import * as Egress from "../transport/Egress.ts"
 import * as Fields from "./Fields.ts"
 import * as FileValue from "./FileValue.ts"
 
-const Sources = FileValue.listOf(FileValue.as(Fields.EgressSource), {
-  description: "Addresses, networks or interfaces of this machine"
-})
+// Nothing could go out from none.
+const Sources = FileValue.nonEmpty(
+  FileValue.listOf(FileValue.as(Fields.EgressSource), {
+    description: "Addresses, networks or interfaces of this machine"
+  }),
+  "is empty; write an address of this machine, or leave egress out"
+)
 
 const Chosen = Schema.Struct({
   from: Sources,

@@ -17,7 +17,6 @@ import type { ProxyUrl } from "../client/ProxyUrl.ts"
 import { protocols } from "../server/Dialect.ts"
 import { serverFromString } from "../transport/DnsResolver.ts"
 import * as Egress from "../transport/Egress.ts"
-import * as Interfaces from "../transport/Interfaces.ts"
 import * as Listen from "../transport/ListenAddress.ts"
 import { quote } from "./Escape.ts"
 import * as ListenUrl from "./ListenUrl.ts"
@@ -68,16 +67,11 @@ export const parseNetwork = (text: string): Result.Result<IpNetwork.IpNetwork, s
 }
 
 const parseEgress = (text: string): Result.Result<Egress.Source, string> => {
-  const address = NetAddress.ipFromString(text)
-  if (Result.isSuccess(address) && !NetAddress.isUnspecified(address.success)) return Result.succeed(address.success)
   if (text.includes("/")) return parseNetwork(text)
-  const interfaces = Interfaces.names()
-  return interfaces.includes(text)
-    ? Result.succeed(Egress.networkInterface(text))
-    : wrong(
-      text,
-      `an address, a network or an interface of this machine: 192.0.2.1, 2001:db8::/64, ${interfaces.join(", ")}`
-    )
+  const source = Egress.lone(text)
+  return source === undefined
+    ? wrong(text, `an address, a network or an interface of this machine: ${Egress.examples()}`)
+    : Result.succeed(source)
 }
 
 /** Where to go out from: an address of this machine, a network whose addresses all lead here, or an interface. */
@@ -271,8 +265,8 @@ export const User = Schema.Redacted(Schema.String).pipe(
   Schema.decodeTo(Schema.Struct({ name: Schema.String, password: Schema.Redacted(Schema.String) }), {
     decode: SchemaGetter.transformEffect((text) =>
       // Only those who have users pay for loading argon2.
-      Effect.promise(() => import("../policy/Users.ts")).pipe(
-        Effect.flatMap((Users) => Effect.fromResult(Users.userFromString(Redacted.value(text)))),
+      Effect.promise(() => import("../policy/UserSources.ts")).pipe(
+        Effect.flatMap((UserSources) => Effect.fromResult(UserSources.userFromString(Redacted.value(text)))),
         Effect.mapError((message) => new SchemaIssue.InvalidValue({ message }))
       )
     ),

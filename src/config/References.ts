@@ -49,10 +49,15 @@ export const problems = (config: Config): ReadonlyArray<Problem> => {
       ? []
       : [{ path, message: unknown("pool of upstreams", name, [...pools, ...others], "upstreams") }]
 
-  const { rules, settings: { egressBy }, userOptions, users = [] } = config
+  const { rules, settings: { egressBy, user = [] }, userOptions, users = [] } = config
   const plusIsReserved = ReservedPlus.isReserved(userOptions, egressBy)
   return [
     ...repeated(users.map(({ name }) => name), (index) => ["users", index, "name"]),
+    ...users.flatMap(({ name }, index) =>
+      user.some((plain) => plain.name === name)
+        ? [{ path: ["users", index, "name"], message: `${quote(name)} is taken by user; remove one of them` }]
+        : []
+    ),
     ...users.flatMap(({ name }, index) => {
       const problem = plusIsReserved ? ReservedPlus.problem(name) : undefined
       return problem === undefined

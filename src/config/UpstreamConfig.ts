@@ -35,6 +35,13 @@ const complete = (given: typeof WithSecret.Type): Result.Result<ProxyUrl.ProxyUr
     return Result.fail("has both passwordFile and passwordEnv; keep one")
   }
   const password = passwordFile ?? passwordEnv
+  if (url.credentials !== undefined && given.user !== undefined) {
+    return Result.fail("has user, and a user in its url; keep one")
+  }
+  if (password !== undefined && Redacted.value(url.credentials?.password ?? Redacted.make("")) !== "") {
+    const key = passwordFile === undefined ? "passwordEnv" : "passwordFile"
+    return Result.fail(`has ${key}, and a password in its url; keep one`)
+  }
   const user = given.user ?? url.credentials?.user
   if (password === undefined && given.user === undefined) return Result.succeed(url)
   if (user === undefined) return Result.fail("has a password, but no user; add user: NAME")

@@ -5,6 +5,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Expiry from "../policy/Expiry.ts"
+import * as UserFields from "../policy/UserFields.ts"
 import type { Declarations, UserOption } from "../policy/UserOptions.ts"
 import type { Password, StoredUser } from "../policy/UserStore.ts"
 import { egress } from "./EgressConfig.ts"
@@ -33,6 +34,13 @@ const hashOf = (from: FileValue.FromFile<Redacted.Redacted<string>>): FileValue.
         )
     }))
 
+/** As in a users file, where it would be written without quotes. */
+const word = (what: string, docs?: FileValue.Docs): FileValue.FromFile<string> =>
+  FileValue.parsed(
+    FileValue.text(docs),
+    (text) => Result.mapError(UserFields.word(what)(text), ({ fix, problem }) => `${problem}; ${fix}`)
+  )
+
 const hash = hashOf(FileValue.secret({ description: "What `sluice hash` prints" }))
 
 const expires = optional(FileValue.parsed(
@@ -51,7 +59,7 @@ const userName = FileValue.refine(
 
 const PasswordConfig: FileValue.FromFile<Password> = Schema.Struct({
   hash,
-  label: optional(FileValue.text({ description: "Tells it apart from the user's others" })),
+  label: optional(word("a label", { description: "Tells it apart from the user's others" })),
   expires
 }).annotate({ description: "One of several passwords", expected: "a map with hash" })
 
@@ -61,28 +69,55 @@ const Entry = Schema.Struct({
   passwordFile: optional(hashOf(FileValue.secretFile({ description: "File whose one line is the hash" }))),
   passwordEnv: optional(hashOf(FileValue.secretVariable({ description: "Environment variable that holds the hash" }))),
   passwords: optional(FileValue.listOf(PasswordConfig, { description: "Several passwords, each with a label" })),
-  groups: optional(FileValue.listOf(FileValue.text(), { description: "The groups that the user is in" })),
+  groups: optional(FileValue.listOf(word("a group"), { description: "The groups that the user is in" })),
   expires,
-  from: optional(
-    FileValue.listOf(FileValue.as(Fields.Network), { description: "Networks that the user may log in from" })
-  ),
+  from: optional(FileValue.nonEmpty(
+    FileValue.listOf(FileValue.as(Fields.Network), { description: "Networks that the user may log in from" }),
+    "is empty; write a network, or leave it out for all of them"
+  )),
   egress: optional(egress("What the user goes out from")),
   limits: optional(FileValue.text({ description: "The class of limits that holds in the place of `limits.user`" }))
 }).annotate({ expected: "a map with name and password" })
 
-const stored = (entry: typeof Entry.Type): Result.Result<StoredUser, string> => {
-  const { password, passwordEnv, passwordFile, passwords = [], ...user } = entry
-  const alone = [password, passwordFile, passwordEnv].flatMap((hash) => hash === undefined ? [] : [{ hash }])
-  const all = [...alone, ...passwords]
-  return all.length === 0
-    ? Result.fail("has no password; add password: with what `sluice hash` prints, or passwordFile: PATH")
-    : Result.succeed({ ...user, passwords: all })
+/** What is wrong with several passwords of a user: what would be so in a users file too. */
+const problemOf = (passwords: ReadonlyArray<Password>, most: number): string | undefined => {
+  const labels = passwords.map(({ label }) => label)
+  const twice = labels.findIndex((label, index) => labels.indexOf(label) < index)
+  if (twice !== -1) {
+    const label = labels[twice]
+    return label === undefined
+      ? "has several passwords without a label; give each a label of its own"
+      : `has two passwords with the label ${quote(label)}; choose another one`
+  }
+  return passwords.length > most ? `has more than ${most} passwords; remove some` : undefined
 }
+
+const stored = Effect.fnUntraced(function*(entry: typeof Entry.Type): Effect.fn.Return<StoredUser, string> {
+  const { password, passwordEnv, passwordFile, passwords = [], ...user } = entry
+  const alone = Object.entries({ password, passwordFile, passwordEnv }).flatMap(([key, hash]) =>
+    hash === undefined ? [] : [{ key, hash }]
+  )
+  if (alone.length > 1) {
+    return yield* Effect.fail(`has ${alone.map(({ key }) => key).join(" and ")}; keep one`)
+  }
+  const all = [...alone.map(({ hash }) => ({ hash })), ...passwords]
+  if (all.length === 0) {
+    return yield* Effect.fail(
+      "has no password; add password: with what `sluice hash` prints, or passwordFile: PATH"
+    )
+  }
+  const { mostPasswords } = yield* importUsersFile
+  const problem = problemOf(all, mostPasswords)
+  return problem === undefined ? { ...user, passwords: all } : yield* Effect.fail(problem)
+})
 
 /** The path of a users file, or the users. */
 export const UserConfig: FileValue.FromFile<string | ReadonlyArray<StoredUser>> = Schema.Union([
   FileValue.path(),
-  Schema.Array(FileValue.parsed(Entry, stored))
+  FileValue.nonEmpty(
+    Schema.Array(FileValue.refine(Entry, stored)),
+    "is empty; name a user, or leave it out to ask for no login"
+  )
 ]).annotate({
   description: "Who may log in: a list, or the path of a users file as `sluice hash NAME` prints its lines",
   expected: "a list of users, or the path of a users file"

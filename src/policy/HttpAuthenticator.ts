@@ -17,6 +17,7 @@ import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -51,12 +52,52 @@ const Answer = Schema.Struct({
   expiresIn: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)))
 })
 
-const decodeAnswer = Schema.decodeUnknownResult(Schema.fromJsonString(Answer))
+const decodeAnswer = Schema.decodeUnknownResult(Answer)
+
+const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
+
+/** What each field should be, and how it is written. */
+const wanted: { readonly [Key in keyof typeof Answer.Type]-?: readonly [what: string, fix: string] } = {
+  groups: ["a list of texts", "write [\"staff\"]"],
+  limits: ["the name of a class of limits", "write \"heavy\""],
+  egress: [
+    `a list of addresses and networks, or {from, by} with by one of ${Egress.choices.join(", ")}`,
+    "write [\"192.0.2.7\"]"
+  ],
+  expiresIn: ["a number of seconds, 0 or more", "write 60 for a minute"]
+}
+
+const isField = (key: unknown): key is keyof typeof wanted => typeof key === "string" && Object.hasOwn(wanted, key)
+
+/** As much of a value as a line of the log has room for. */
+const shown = (value: unknown): string => {
+  const text = JSON.stringify(value)
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text
+}
 
 /** The service can't be asked, or gave no answer that can be used; `problem` follows its name. */
 class Unanswered extends Data.TaggedError("Unanswered")<{ readonly problem: string }> {}
 
 const unanswered = (problem: string): Unanswered => new Unanswered({ problem })
+
+const unusable = (field: keyof typeof wanted, problem: string): Unanswered =>
+  unanswered(`answered with what can't be used: ${field}: ${problem}`)
+
+const noObject = unanswered("answered with something other than a JSON object; write {} where nothing more is known")
+
+/** Only what stands under a known key is repeated. */
+const parseAnswer = (text: string): Result.Result<typeof Answer.Type, Unanswered> => {
+  const json = text.trim() === "" ? Result.succeed({}) : Result.try((): unknown => JSON.parse(text))
+  if (Result.isFailure(json)) return Result.fail(noObject)
+  const given = json.success
+  return Result.mapError(decodeAnswer(given), ({ issue }) => {
+    const key = formatIssue(issue).issues[0]?.path?.[0]
+    if (!isField(key)) return noObject
+    const [what, fix] = wanted[key]
+    // It has the field, since the issue is about it.
+    return unusable(key, `${shown((given as Readonly<Record<string, unknown>>)[key])} is not ${what}; ${fix}`)
+  })
+}
 
 /** More would be no answer, and must not fill the memory. */
 const longestAnswer = 65_536
@@ -88,7 +129,7 @@ const makeEgress = () => {
     if (before !== undefined) return Result.succeed(before)
     const { by, from } = "from" in answer ? answer : { by: undefined, from: answer }
     return Result.all(from.map(UserFields.network)).pipe(
-      Result.mapError(({ problem }) => unanswered(`answered with an egress that can't be used: ${problem}`)),
+      Result.mapError(({ fix, problem }) => unusable("egress", `${problem}; ${fix}`)),
       Result.map((networks) => {
         const egress = Egress.make(networks, by)
         if (known.size >= 1_000) known.clear()
@@ -127,10 +168,7 @@ export const make = Effect.fnUntraced(function*(options: Options) {
 
   const read = (text: string): Result.Result<VerifiedLogins.Verified<Omit<Identity, "name">>, Unanswered> =>
     Result.gen(function*() {
-      const { egress, expiresIn, groups, limits } = yield* Result.mapError(
-        decodeAnswer(text.trim() === "" ? "{}" : text),
-        () => unanswered("answered with something that can't be used")
-      )
+      const { egress, expiresIn, groups, limits } = yield* parseAnswer(text)
       return {
         value: {
           ...groups !== undefined && { groups },

@@ -2,6 +2,7 @@
 import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
+import * as Egress from "../transport/Egress.ts"
 import * as Expiry from "./Expiry.ts"
 
 export interface UserFields {
@@ -13,6 +14,10 @@ export interface UserFields {
   readonly from?: ReadonlyArray<IpNetwork.IpNetwork>
   /** The name of a limit class. */
   readonly limits?: string
+  /** What the user goes out from. */
+  readonly egress?: ReadonlyArray<Egress.Source>
+  /** Which of several; only beside `egress`. */
+  readonly "egress-by"?: Egress.Choice
 }
 
 export type Key = keyof UserFields
@@ -27,7 +32,7 @@ export interface FieldError extends Wrong {
   readonly field: Key | "fields"
 }
 
-const keys: ReadonlyArray<Key> = ["label", "expires", "groups", "from", "limits"]
+const keys: ReadonlyArray<Key> = ["label", "expires", "groups", "from", "limits", "egress", "egress-by"]
 
 const isKey = (text: string): text is Key => keys.some((key) => key === text)
 
@@ -35,7 +40,7 @@ const wrong = (text: string, what: string, fix: string): Result.Result<never, Wr
   Result.fail({ problem: `${JSON.stringify(text)} is not ${what}`, fix })
 
 /** Of a label, a group or a limit class. */
-const word = (what: string) => (text: string): Result.Result<string, Wrong> =>
+export const word = (what: string) => (text: string): Result.Result<string, Wrong> =>
   /^[\p{L}\p{N}_.@-]{1,64}$/u.test(text)
     ? Result.succeed(text)
     : wrong(text, what, "write letters, digits and any of _.@-")
@@ -50,6 +55,20 @@ export const network = (text: string): Result.Result<IpNetwork.IpNetwork, Wrong>
     () => wrong(text, "a network", "write an address, or 192.0.2.0/24")
   )
 }
+
+const egressSource = (text: string): Result.Result<Egress.Source, Wrong> => {
+  if (text.includes("/")) return network(text)
+  const source = Egress.lone(text)
+  return source === undefined
+    ? wrong(text, "an address, a network or an interface of this machine", `write one: ${Egress.examples()}`)
+    : Result.succeed(source)
+}
+
+const egressBy = (text: string): Result.Result<Egress.Choice, Wrong> =>
+  Result.fromNullishOr(Egress.choices.find((choice) => choice === text), () => ({
+    problem: `${JSON.stringify(text)} is not one of ${Egress.choices.join(", ")}`,
+    fix: "write one of these"
+  }))
 
 const list = <A>(text: string, parse: (item: string) => Result.Result<A, Wrong>) =>
   Result.all(text.split(",").map(parse))
@@ -70,11 +89,15 @@ export const valueOf = (key: Key, text: string): Result.Result<UserFields, Wrong
       return Result.map(list(text, word("a group")), (groups) => ({ groups }))
     case "from":
       return Result.map(list(text, network), (from) => ({ from }))
+    case "egress":
+      return Result.map(list(text, egressSource), (egress) => ({ egress }))
+    case "egress-by":
+      return Result.map(egressBy(text), (by) => ({ "egress-by": by }))
   }
 }
 
 /** Whether a text means to be fields: it begins like one. */
-export const looksLike = (text: string): boolean => /^\s*[a-z]+=/.test(text)
+export const looksLike = (text: string): boolean => /^\s*[a-z-]+=/.test(text)
 
 /** Reads fields that are separated by spaces. */
 export const parse = (text: string): Result.Result<UserFields, FieldError> => {
@@ -95,6 +118,10 @@ export const parse = (text: string): Result.Result<UserFields, FieldError> => {
     }
     Object.assign(fields, value.success)
   }
+  if (fields["egress-by"] !== undefined && fields.egress === undefined) {
+    const problem = "egress-by= says which of several, and there is no egress="
+    return Result.fail({ field: "egress-by", problem, fix: "add egress= with what to go out from" })
+  }
   return Result.succeed(fields)
 }
 
@@ -103,7 +130,9 @@ const texts: { readonly [K in Key]: (value: NonNullable<UserFields[K]>) => strin
   expires: Expiry.format,
   groups: (groups) => groups.join(","),
   from: (from) => from.map(IpNetwork.format).join(","),
-  limits: (limits) => limits
+  limits: (limits) => limits,
+  egress: (egress) => egress.map(Egress.format).join(","),
+  "egress-by": (by) => by
 }
 
 const textOf = <K extends Key>(key: K, value: UserFields[K]): string | undefined =>

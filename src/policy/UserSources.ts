@@ -6,10 +6,12 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Egress from "../transport/Egress.ts"
 import * as Files from "../transport/Files.ts"
 import * as WatchedFile from "../transport/WatchedFile.ts"
 import * as PasswordHash from "./PasswordHash.ts"
 import * as ReservedPlus from "./ReservedPlus.ts"
+import * as UserFields from "./UserFields.ts"
 import * as UsersFile from "./UsersFile.ts"
 import * as UserStore from "./UserStore.ts"
 
@@ -17,6 +19,24 @@ import * as UserStore from "./UserStore.ts"
 export interface User {
   readonly name: string
   readonly password: Redacted.Redacted<string>
+}
+
+/** Parses `NAME:PASSWORD`, at the first colon. The failure is a message of one line, without the password. */
+export const userFromString = (text: string): Result.Result<User, string> => {
+  const colon = text.indexOf(":")
+  // What has no colon may well be a bare password.
+  if (colon === -1) return Result.fail("no colon after the user name; write NAME:PASSWORD")
+  const name = text.slice(0, colon)
+  const problem = UsersFile.problemOfName(name)
+  if (problem !== undefined) return Result.fail(`user name ${problem}; write NAME:PASSWORD`)
+  const password = text.slice(colon + 1)
+  // Most often a variable that was not set.
+  if (password === "") return Result.fail(`password of ${JSON.stringify(name)} is empty; write NAME:PASSWORD`)
+  // RFC 1929 §2 gives the password one byte of length.
+  if (Buffer.byteLength(password) > 255) {
+    return Result.fail(`password of ${JSON.stringify(name)} is longer than 255 bytes; choose a shorter one`)
+  }
+  return Result.succeed({ name, password: Redacted.make(password) })
 }
 
 export interface Options {
@@ -35,21 +55,34 @@ export interface Options {
   readonly checkEvery?: Duration.Input
 }
 
-/** Users of a file: the lines of each name together. */
-const fromEntries = (entries: ReadonlyArray<UsersFile.Entry>): ReadonlyArray<UserStore.StoredUser> => {
+type Egresses = ReadonlyMap<string, Egress.Egress>
+
+/** Users of a file: the lines of each name together, and what they go out from, which goes on as it was `before`. */
+const fromEntries = (entries: ReadonlyArray<UsersFile.Entry>, before: Egresses) => {
   const users = new Map<string, UserStore.StoredUser>()
-  for (const { expires, from, groups, hash, label, limits, name } of entries) {
+  const egresses = new Map<string, Egress.Egress>()
+  const egressOf = ({ egress, "egress-by": by, name }: UsersFile.Entry): Egress.Egress | undefined => {
+    if (egress === undefined) return undefined
+    const key = `${name}:${UserFields.format({ egress, ...by !== undefined && { "egress-by": by } })}`
+    const found = before.get(key) ?? Egress.make(egress, by)
+    egresses.set(key, found)
+    return found
+  }
+  for (const entry of entries) {
+    const { expires, from, groups, hash, label, limits, name } = entry
     const known = users.get(name)
+    const egress = egressOf(entry)
     users.set(name, {
       ...known,
       name,
       passwords: [...known?.passwords ?? [], { hash, label, expires }],
       ...groups !== undefined && { groups },
       ...from !== undefined && { from },
-      ...limits !== undefined && { limits }
+      ...limits !== undefined && { limits },
+      ...egress !== undefined && { egress }
     })
   }
-  return [...users.values()]
+  return { users: [...users.values()], egresses }
 }
 
 /** Plain passwords are hashed too, so that all logins go one way. */
@@ -84,7 +117,7 @@ const readFile = Effect.fnUntraced(function*(
       fix: "remove one of them"
     })
   }
-  return fromEntries(entries)
+  return entries
 })
 
 /** What stays the same while the file changes, and how to read all of them together with the file. */
@@ -99,9 +132,15 @@ const prepare = Effect.fnUntraced(function*({ file, list = [], plusIsReserved = 
     ...list.filter(({ name }) => !plain.has(name)),
     ...yield* Effect.forEach(plain.values(), hashUser, { concurrency: "unbounded" })
   ]
+  // Who has not changed in the file takes the next turn, and is not taken for another.
+  let egresses: Egresses = new Map()
   const read = file === undefined
     ? Effect.succeed<ReadonlyArray<UserStore.StoredUser>>(fixed)
-    : Effect.map(readFile(file, taken, plusIsReserved), (those) => [...those, ...fixed])
+    : Effect.map(readFile(file, taken, plusIsReserved), (entries) => {
+      const those = fromEntries(entries, egresses)
+      egresses = those.egresses
+      return [...those.users, ...fixed]
+    })
   return read
 })
 

@@ -10,7 +10,6 @@ import { memoize } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import { timingSafeEqual } from "node:crypto"
 import { AuthenticationFailed, Authenticator, type Credentials, type Identity } from "./Authenticator.ts"
@@ -18,13 +17,16 @@ import * as ClientNetwork from "./ClientNetwork.ts"
 import * as Digest from "./Digest.ts"
 import * as Expiry from "./Expiry.ts"
 import * as PasswordHash from "./PasswordHash.ts"
-import * as UsersFile from "./UsersFile.ts"
+import type * as UsersFile from "./UsersFile.ts"
 import * as UserSources from "./UserSources.ts"
 import { markOf as markOfPlain, type Password, type StoredUser, UserStore, type UserStoreError } from "./UserStore.ts"
 import * as VerifiedLogins from "./VerifiedLogins.ts"
 
 /** A user with a plain password, as `--user NAME:PASSWORD` gives it. */
 export type User = UserSources.User
+
+/** Parses `NAME:PASSWORD`, at the first colon. */
+export const userFromString = UserSources.userFromString
 
 /** How logins are judged, wherever the users are. */
 export interface LoginOptions {
@@ -283,21 +285,3 @@ export const make: (
 /** Users from flags, the configuration, a users file, or all of them. The file is read again when it changes. */
 export const layer = (options: Options): Layer.Layer<Authenticator, UsersFile.UsersFileError> =>
   Layer.effect(Authenticator, make(options))
-
-/** Parses `NAME:PASSWORD`, at the first colon. The failure is a message of one line, without the password. */
-export const userFromString = (text: string): Result.Result<User, string> => {
-  const colon = text.indexOf(":")
-  // What has no colon may well be a bare password.
-  if (colon === -1) return Result.fail("no colon after the user name; write NAME:PASSWORD")
-  const name = text.slice(0, colon)
-  const problem = UsersFile.problemOfName(name)
-  if (problem !== undefined) return Result.fail(`user name ${problem}; write NAME:PASSWORD`)
-  const password = text.slice(colon + 1)
-  // Most often a variable that was not set.
-  if (password === "") return Result.fail(`password of ${JSON.stringify(name)} is empty; write NAME:PASSWORD`)
-  // RFC 1929 §2 gives the password one byte of length.
-  if (Buffer.byteLength(password) > 255) {
-    return Result.fail(`password of ${JSON.stringify(name)} is longer than 255 bytes; choose a shorter one`)
-  }
-  return Result.succeed({ name, password: Redacted.make(password) })
-}

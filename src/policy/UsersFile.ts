@@ -4,6 +4,7 @@
  *
  * Behind a second colon may stand what else is known, separated by spaces:
  * `NAME:HASH:label=laptop expires=2027-06-30 groups=staff,crawlers from=192.0.2.0/24,2001:db8::/32 limits=heavy`.
+ * `egress=192.0.2.7,2001:db8::/64 egress-by=user` is where the user goes out from.
  * Several lines with one name are several passwords of one user, each with a
  * label of its own. `label` and `expires` are the password's; all else is the
  * user's, and stands on one of the lines.
@@ -90,7 +91,7 @@ const problemOfHash = (name: string, hash: string): string | undefined => {
 /** Whether a line holds no user. */
 export const isBlank = (line: string): boolean => line.trim() === "" || line.trimStart().startsWith("#")
 
-const userFields = ["groups", "from", "limits"] as const
+const userFields = ["groups", "from", "limits", "egress", "egress-by"] as const
 
 /** What is wrong with a line beside those of the same name above it. */
 const conflict = (

@@ -1,6 +1,7 @@
 /** Where to go out from: which of this machine's addresses a destination sees. */
 import * as IpNetwork from "effect/net/IpNetwork"
 import * as NetAddress from "effect/net/NetAddress"
+import * as Result from "effect/Result"
 import * as Interfaces from "./Interfaces.ts"
 import * as KeyHash from "./KeyHash.ts"
 
@@ -18,6 +19,16 @@ export interface Interface {
 export const networkInterface = (name: string): Interface => ({ _tag: "Interface", name })
 
 const isInterface = (source: Source): source is Interface => "_tag" in source && source._tag === "Interface"
+
+/** An address that can be gone out from, or an interface of this machine; `undefined` for what is neither. */
+export const lone = (text: string): NetAddress.IpAddress | Interface | undefined => {
+  const address = NetAddress.ipFromString(text)
+  if (Result.isSuccess(address) && !NetAddress.isUnspecified(address.success)) return address.success
+  return Interfaces.names().includes(text) ? networkInterface(text) : undefined
+}
+
+/** What there is to write: for those who have written something else. */
+export const examples = (): string => ["192.0.2.1", "2001:db8::/64", ...Interfaces.names()].join(", ")
 
 /** As people write it. */
 export const format = (source: Source): string =>

@@ -172,7 +172,7 @@ export class NodeConnection implements Connection {
       this.settleReader()
     }
     // Set last: what the fiber did meanwhile may have opened sockets, which asked for a buffer too.
-    nextBuffer = next
+    ReadBuffers.setNext(next)
     if (size === buffer.length && Turn.isOver()) {
       setImmediate(readOn, this)
       return false
@@ -290,16 +290,9 @@ function onReadable(this: Net.Socket): void {
   ;(this as OwnedSocket)[owner].readable()
 }
 
-/** The buffer for the next read of the socket whose callback is running. */
-let nextBuffer = ReadBuffers.shared
-
 /** The `onread` option of every socket: Node asks for a buffer when it opens one and after each read. */
 export const onread: Net.OnReadOpts = {
-  buffer: () => {
-    const buffer = nextBuffer
-    nextBuffer = ReadBuffers.shared
-    return buffer
-  },
+  buffer: ReadBuffers.takeNext,
   callback(this: unknown, size, buffer) {
     // Node calls it on the socket; its types don't say so.
     return (this as OwnedSocket)[owner].received(size, buffer as Uint8Array)

@@ -26,6 +26,20 @@ const maxKept = 16
 
 export const shared: Uint8Array = Buffer.allocUnsafeSlow(sharedSize)
 
+/** The buffer for the next read of the socket whose callback is running. */
+let next = shared
+
+export const setNext = (buffer: Uint8Array): void => {
+  next = buffer
+}
+
+/** Once: sockets that are opened meanwhile ask for a buffer too, and theirs is the shared one. */
+export const takeNext = (): Uint8Array => {
+  const buffer = next
+  next = shared
+  return buffer
+}
+
 const kept: Array<Uint8Array> = []
 let out = 0
 

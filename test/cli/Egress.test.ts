@@ -1,8 +1,17 @@
 /** Going out from all of a network, in a network namespace of its own where that is routed to loopback. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import * as PasswordHash from "../../src/policy/PasswordHash.ts"
+import * as Cli from "../support/Cli.ts"
+import { within } from "../support/Polling.ts"
 import * as Program from "../support/Program.ts"
+import { AU, probe } from "../support/RawClient.ts"
+import { target } from "../support/Targets.ts"
 
 const script = fileURLToPath(new URL("../support/egressFromNetwork.mjs", import.meta.url))
 
@@ -28,5 +37,40 @@ describe("serve --egress CIDR", () => {
       assert.strictEqual(sticky.length, 20)
       assert.strictEqual(new Set(sticky).size, 1)
       for (const address of [...rotating, ...sticky]) assert.match(address, /^fd5a:1::?[0-9a-f:]+$/)
+    }))
+})
+
+describe("egress= of a users file", () => {
+  it.live("is where that user goes out from, and no other, until the file says something else", () =>
+    Effect.gen(function*() {
+      const from: Array<string | undefined> = []
+      const origin = yield* target((socket) => {
+        from.push(socket.remoteAddress)
+        socket.pipe(socket)
+      })
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "sluice-egress-"))),
+        (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+      )
+      const file = join(folder, "users")
+      const hash = yield* PasswordHash.hash(Redacted.make("sesame"))
+      const write = (egress: string) =>
+        Effect.sync(() => writeFileSync(file, `ann:${hash}:egress=${egress}\nbob:${hash}\n`))
+      yield* write("127.0.0.2,127.0.0.3 egress-by=user")
+      const proxy = yield* Cli.serve({ args: ["--users", file] })
+      const visit = (name: string) =>
+        Effect.map(
+          Effect.orDie(probe(proxy.port, origin.port, AU(name, "sesame"))),
+          (reached) => reached ? from.at(-1) : undefined
+        )
+
+      const anns = yield* visit("ann")
+      assert.include(["127.0.0.2", "127.0.0.3"], anns)
+      assert.strictEqual(yield* visit("bob"), "127.0.0.1")
+      for (let i = 0; i < 3; i++) assert.strictEqual(yield* visit("ann"), anns)
+
+      yield* write("127.0.0.4")
+      assert.isTrue(yield* within(Effect.map(visit("ann"), (address) => address === "127.0.0.4"), "10 seconds"))
+      assert.strictEqual(yield* visit("bob"), "127.0.0.1")
     }))
 })

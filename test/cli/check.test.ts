@@ -239,7 +239,7 @@ rules:
         "0 rules, 0 tests passed",
         "1:1 listen: 0.0.0.0:1080 is an open proxy: whoever reaches it may use it"
       )
-      for (const more of ["", "users: []\n", "default: deny\nrules: [{ clients: 192.0.2.0/24, action: allow }]\n"]) {
+      for (const more of ["", "default: deny\nrules: [{ clients: 192.0.2.0/24, action: allow }]\n"]) {
         const { code, stderr } = yield* check("refused.yaml", `listen: ["[::]:1080"]\n${more}`)
         assert.strictEqual(code, 1)
         assert.match(stderr, /^sluice: refused\.yaml:1:1 listen: \[::\]:1080 would be an open proxy; add /)
@@ -329,6 +329,17 @@ rules: [{ to: 203.0.113.0/24, action: allow, egress: { from: 192.0.2.3 } }]
         "3:46 rules[0].egress: this machine has no address 192.0.2.3"
       ].map((line) => `${line}, as far as its interfaces tell`)
     ))
+
+  it.live("warns of those of a users file too, of each once", () => {
+    const egress = "egress=192.0.2.1,127.0.0.9"
+    writeFileSync(join(folder, "egress.txt"), `ann:${hash}:${egress}\nbob:${hash}:${egress} groups=a\n`)
+    return fine(
+      "egress-file.yaml",
+      "users: egress.txt\n",
+      "0 rules, 0 tests passed",
+      "1:1 users: user \"bob\": this machine has no address 192.0.2.1, as far as its interfaces tell"
+    )
+  })
 
   it.live("warns of classes of limits that a users file names and that are not there", () => {
     writeFileSync(

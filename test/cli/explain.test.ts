@@ -211,6 +211,26 @@ rules:
       assert.deepStrictEqual(yield* route("ann+session-7", 3), [here, "egress: 192.0.2.9, 2001:db8::9 (by rule)"])
     }))
 
+  it.live("knows what users of a users file go out from", () =>
+    Effect.gen(function*() {
+      writeFileSync(
+        join(folder, "egress.txt"),
+        `ann:${hash}:egress=192.0.2.1,192.0.2.2 egress-by=user\nbob:${hash}\n`
+      )
+      const path = join(folder, "egress.yaml")
+      writeFileSync(path, `users: egress.txt\negress: 192.0.2.9\n`)
+      const wayOf = (user: string) =>
+        Effect.map(
+          Cli.run(["explain", "--config", path, "--user", user, "connect", "203.0.113.5:80"]),
+          ({ stdout }) => stdout.split("\n").find((line) => line.startsWith("egress: "))
+        )
+      assert.match(
+        (yield* wayOf("ann")) ?? "",
+        /^egress: 192\.0\.2\.[12] \(by user; for user ann always the same\)$/
+      )
+      assert.strictEqual(yield* wayOf("bob"), "egress: 192.0.2.9 (by egress)")
+    }))
+
   it.live("knows the limits of associations, of clients without a user, and of classes that are not there", () =>
     Effect.gen(function*() {
       writeFileSync(join(folder, "limited.txt"), `ann:${hash}:limits=nope\n`)

@@ -48,6 +48,8 @@ describe("sluice user", () => {
         done
       )
       assert.deepStrictEqual(yield* run(["add", path, "bob", "--without-password"]), done)
+      const egress = ["--egress", "192.0.2.7,2001:db8::/64", "--egress-by", "user"]
+      assert.deepStrictEqual(yield* run(["passwd", path, "bob", ...egress, "--without-password"]), done)
       assert.deepStrictEqual(yield* run(["passwd", path, "ann", "--label", "phone"], "three\n"), done)
       assert.isTrue(yield* verifies(path, "ann", undefined, "one"))
       assert.isTrue(yield* verifies(path, "ann", "phone", "three"))
@@ -55,16 +57,19 @@ describe("sluice user", () => {
       assert.deepStrictEqual(yield* run(["list", path]), {
         ...done,
         stdout: [
-          "name  label  groups          expires     from          limits",
-          "ann   -      staff,crawlers  -           192.0.2.0/24  -",
-          "ann   phone  -               2027-06-30  -             heavy",
-          "bob   -      -               -           -             -",
+          "name  label  groups          expires     from          limits  egress                   egress-by",
+          "ann   -      staff,crawlers  -           192.0.2.0/24  -       -                        -",
+          "ann   phone  -               2027-06-30  -             heavy   -                        -",
+          "bob   -      -               -           -             -       192.0.2.7,2001:db8::/64  user",
           ""
         ].join("\n")
       })
       assert.deepStrictEqual(yield* run(["remove", path, "ann"]), done)
       const text = yield* read(path)
-      assert.match(text, /^# staff\n# others\nbob:\$argon2id\$\S+\n$/)
+      assert.match(
+        text,
+        /^# staff\n# others\nbob:\$argon2id\$[^:\s]+:egress=192\.0\.2\.7,2001:db8::\/64 egress-by=user\n$/
+      )
       assert.deepStrictEqual((yield* run(["list", path, "bob"])).stdout.split("\n").length, 3)
     }))
 
@@ -183,6 +188,17 @@ describe("sluice user", () => {
       assert.deepStrictEqual(
         yield* run(["add", path, "eve", "--from", "home"]),
         refused("--from: \"home\" is not a network; write an address, or 192.0.2.0/24")
+      )
+      assert.deepStrictEqual(
+        yield* run(["add", path, "eve", "--egress", "192.0.2.1", "--egress-by", "name"]),
+        refused("--egress-by: \"name\" is not one of rotate, user, session; write one of these")
+      )
+      assert.deepStrictEqual(
+        yield* run(["add", path, "eve", "--egress-by", "user"]),
+        refused(
+          `${path}:3: egress-by= says which of several, and there is no egress=, for "eve"; ` +
+            "add egress= with what to go out from"
+        )
       )
       assert.deepStrictEqual(
         yield* run(["add", path, "eve"], ""),

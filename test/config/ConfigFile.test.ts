@@ -325,6 +325,21 @@ describe("a mistake in a configuration file", () => {
     // Rules.
     ["listen: []", "1:1 listen: is empty; give an address, or leave it out for 127.0.0.1:1080"],
     [rule("when: { days: [] }"), "2:13 rules[0].when.days: is empty; write mon-fri, or leave it out for all days"],
+    ["users: []", "1:1 users: is empty; name a user, or leave it out to ask for no login"],
+    ...["egress: []", "egress: { from: [] }"].map((egress) =>
+      [
+        `rules: [{ action: allow, ${egress} }]`,
+        `1:${egress.includes("from") ? "36 rules[0].egress.from" : "26 rules[0].egress"}: ` +
+        "is empty; write an address of this machine, or leave egress out"
+      ] as const
+    ),
+    [
+      `users: [{ name: ann, password: "${hash}", from: [], egress: [], groups: ["", "a b"] }]`,
+      "1:130 users[0].from: is empty; write a network, or leave it out for all of them",
+      "1:140 users[0].egress: is empty; write an address of this machine, or leave egress out",
+      "1:161 users[0].groups[0]: \"\" is not a group; write letters, digits and any of _.@-",
+      "1:165 users[0].groups[1]: \"a b\" is not a group; write letters, digits and any of _.@-"
+    ],
     [rule("ports: 80-"), "2:5 rules[0].ports: \"80-\" is not a port range; write 80-65535"],
     [rule("ports: -80"), "2:5 rules[0].ports: \"-80\" is not a port range; write 1-80"],
     [rule("ports: [1, 443-80]"), "2:16 rules[0].ports[1]: \"443-80\" is not a port range; write 80-443"],
@@ -474,6 +489,40 @@ describe("a mistake in a configuration file", () => {
       "users: [{ name: ann, passwordFile: no/such }]",
       "1:22 users[0].passwordFile: no/such: no such file; correct the path"
     ],
+    [
+      `users: [{ name: ann, password: "${hash}", passwordEnv: HASH }]`,
+      "1:9 users[0]: has password and passwordEnv; keep one"
+    ],
+    [
+      `users: [{ name: ann, password: "${hash}", passwords: [{ hash: "${hash}", label: a }, { hash: "${hash}" }] }]`,
+      "1:9 users[0]: has several passwords without a label; give each a label of its own"
+    ],
+    [
+      `users: [{ name: ann, passwords: [{ hash: "${hash}", label: a }, { hash: "${hash}", label: a }] }]`,
+      "1:9 users[0]: has two passwords with the label \"a\"; choose another one"
+    ],
+    [
+      `users: [{ name: ann, passwords: [${
+        Array.from({ length: 17 }, (_, label) => `{ hash: "${hash}", label: ${label} }`).join()
+      }] }]`,
+      "1:9 users[0]: has more than 16 passwords; remove some"
+    ],
+    [
+      `user: ann:S3cr3t\nusers: [{ name: ann, password: "${hash}" }]`,
+      "2:11 users[0].name: \"ann\" is taken by user; remove one of them"
+    ],
+    [
+      "upstream: { url: \"socks5://bob:S3cr3t@a.test\", user: ann }",
+      "1:1 upstream: has user, and a user in its url; keep one"
+    ],
+    [
+      "upstream: { url: \"socks5://bob:S3cr3t@a.test\", passwordEnv: HASH }",
+      "1:1 upstream: has passwordEnv, and a password in its url; keep one"
+    ],
+    [
+      `users: [{ name: ann, passwords: [{ hash: "${hash}", label: "a,b" }] }]`,
+      "1:140 users[0].passwords[0].label: \"a,b\" is not a label; write letters, digits and any of _.@-"
+    ],
     ["auth: { http: S3cr3t }", "1:9 auth.http: is not the URL of a service, such as https://auth.internal/login"],
     ["auth: { http: \"http://a\", tokenFile: . }", "1:27 auth.tokenFile: .: is a directory; name a file"],
     [
@@ -486,7 +535,9 @@ describe("a mistake in a configuration file", () => {
     Effect.gen(function*() {
       yield* rejects(text, ...lines)
       assert.notInclude(lines.join(), "S3cr3t")
-    }))
+    }).pipe(
+      Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromEnvRecord({ HASH: hash }))
+    ))
 
   it.effect("in a secret's file, or in a list, names the key and the file", () =>
     Effect.gen(function*() {

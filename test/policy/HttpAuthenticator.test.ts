@@ -132,14 +132,35 @@ describe("HttpAuthenticator", () => {
     [[204, ""], "answered 204"],
     [[403, "{}"], "answered 403"],
     [[302, "{}"], "answered 302"],
-    [[200, "yes"], "answered with something that can't be used"],
-    [[200, "[]"], "answered with something that can't be used"],
-    [[200, "{\"groups\":\"staff\"}"], "answered with something that can't be used"],
-    [[200, "{\"expiresIn\":-1}"], "answered with something that can't be used"],
-    [
-      [200, "{\"egress\":[\"eth0\"]}"],
-      "answered with an egress that can't be used: \"eth0\" is not a network"
-    ],
+    ...[`${canary}`, `["${canary}"]`, "null", `"${canary}"`].map((body): [Answer, string] => [
+      [200, body],
+      "answered with something other than a JSON object; write {} where nothing more is known"
+    ]),
+    ...([
+      [`"groups":"staff","more":"${canary}"`, "groups: \"staff\" is not a list of texts; write [\"staff\"]"],
+      ["\"groups\":[1]", "groups: [1] is not a list of texts; write [\"staff\"]"],
+      ["\"limits\":null", "limits: null is not the name of a class of limits; write \"heavy\""],
+      ["\"expiresIn\":\"2s\"", "expiresIn: \"2s\" is not a number of seconds, 0 or more; write 60 for a minute"],
+      ["\"expiresIn\":-1", "expiresIn: -1 is not a number of seconds, 0 or more; write 60 for a minute"],
+      [
+        "\"egress\":\"192.0.2.7\"",
+        "egress: \"192.0.2.7\" is not a list of addresses and networks, or {from, by} with by one of rotate, user, session; " +
+        "write [\"192.0.2.7\"]"
+      ],
+      [
+        "\"egress\":{\"from\":[\"192.0.2.7\"],\"by\":\"name\"}",
+        "egress: {\"from\":[\"192.0.2.7\"],\"by\":\"name\"} is not a list of addresses and networks, " +
+        "or {from, by} with by one of rotate, user, session; write [\"192.0.2.7\"]"
+      ],
+      ["\"egress\":[\"eth0\"]", "egress: \"eth0\" is not a network; write an address, or 192.0.2.0/24"],
+      [
+        `"limits":[${"1,".repeat(100)}1]`,
+        `limits: [${"1,".repeat(100).slice(0, 79)}… is not the name of a class of limits; write "heavy"`
+      ]
+    ] as const).map(([field, problem]): [Answer, string] => [
+      [200, `{${field}}`],
+      `answered with what can't be used: ${problem}`
+    ]),
     [[200, `{"groups":["${"x".repeat(70_000)}"]}`], "answered with too much"]
   ])("lets nobody in on %j", ([answer, problem]) =>
     Effect.gen(function*() {

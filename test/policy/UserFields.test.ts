@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as IpNetwork from "effect/net/IpNetwork"
+import * as NetAddress from "effect/net/NetAddress"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -8,6 +9,7 @@ import { inspect } from "node:util"
 import * as Expiry from "../../src/policy/Expiry.ts"
 import * as UserFields from "../../src/policy/UserFields.ts"
 import * as UsersFile from "../../src/policy/UsersFile.ts"
+import * as Egress from "../../src/transport/Egress.ts"
 
 const canary = "S3cr3t-canary"
 const hash = "$argon2id$v=19$m=64,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$ZGlnZXN0ZGlnZXN0ZGlnZXN0ZGlnZXN0"
@@ -24,7 +26,7 @@ const complaint = (text: string) => {
 describe("Fields of a users file", () => {
   it("stand behind the hash, separated by spaces, in any order", () => {
     const [ann] = entriesOf(
-      `ann:${hash}:label=laptop expires=2027-06-30  groups=staff,crawlers from=192.0.2.0/24,2001:db8::/32,198.51.100.7 limits=heavy\n`
+      `ann:${hash}:label=laptop expires=2027-06-30  groups=staff,crawlers from=192.0.2.0/24,2001:db8::/32,198.51.100.7 limits=heavy egress=192.0.2.7,2001:db8:1::/64,lo egress-by=user\n`
     )
     assert.strictEqual(ann?.name, "ann")
     assert.strictEqual(Redacted.value(ann?.hash ?? Redacted.make("")), hash)
@@ -33,6 +35,13 @@ describe("Fields of a users file", () => {
     assert.deepStrictEqual(ann?.groups, ["staff", "crawlers"])
     assert.deepStrictEqual(ann?.from?.map(IpNetwork.format), ["192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"])
     assert.strictEqual(ann?.limits, "heavy")
+    assert.deepStrictEqual(ann?.egress?.map(Egress.format), ["192.0.2.7", "2001:db8:1::/64", "lo"])
+    assert.strictEqual(ann?.["egress-by"], "user")
+  })
+
+  it("may begin with any of them", () => {
+    assert.isTrue(UserFields.looksLike("egress-by=user egress=192.0.2.7"))
+    assert.strictEqual(entriesOf(`ann:${hash}:egress-by=user egress=192.0.2.7`)[0]?.["egress-by"], "user")
   })
 
   it("are no part of a line without them", () => {
@@ -56,12 +65,12 @@ describe("Fields of a users file", () => {
   it.each<readonly [text: string, message: string, field: UsersFile.UsersFileError["field"]]>([
     [
       `ann:${hash}:group=${canary}`,
-      "users:1: field 1 after the hash is none that is known, for \"ann\"; write label=, expires=, groups=, from=, limits=",
+      "users:1: field 1 after the hash is none that is known, for \"ann\"; write label=, expires=, groups=, from=, limits=, egress=, egress-by=",
       "fields"
     ],
     [
       `ann:${hash}:label=a ${canary}`,
-      "users:1: field 2 after the hash is none that is known, for \"ann\"; write label=, expires=, groups=, from=, limits=",
+      "users:1: field 2 after the hash is none that is known, for \"ann\"; write label=, expires=, groups=, from=, limits=, egress=, egress-by=",
       "fields"
     ],
     [
@@ -100,6 +109,39 @@ describe("Fields of a users file", () => {
       "from"
     ],
     [
+      `ann:${hash}:egress=192.0.2.7,eth99`,
+      "users:1: egress=: \"eth99\" is not an address, a network or an interface of this machine, for \"ann\"; " +
+      `write one: ${Egress.examples()}`,
+      "egress"
+    ],
+    [
+      `ann:${hash}:egress=0.0.0.0`,
+      "users:1: egress=: \"0.0.0.0\" is not an address, a network or an interface of this machine, for \"ann\"; " +
+      `write one: ${Egress.examples()}`,
+      "egress"
+    ],
+    [
+      `ann:${hash}:egress=192.0.2.1/24`,
+      "users:1: egress=: \"192.0.2.1/24\" is not a network, for \"ann\"; write an address, or 192.0.2.0/24",
+      "egress"
+    ],
+    [
+      `ann:${hash}:egress=192.0.2.1 egress-by=name`,
+      "users:1: egress-by=: \"name\" is not one of rotate, user, session, for \"ann\"; write one of these",
+      "egress-by"
+    ],
+    [
+      `ann:${hash}:egress-by=user`,
+      "users:1: egress-by= says which of several, and there is no egress=, for \"ann\"; " +
+      "add egress= with what to go out from",
+      "egress-by"
+    ],
+    [
+      `ann:${hash}:egress=192.0.2.1\nann:${hash}:label=b egress=192.0.2.2`,
+      "users:2: egress= of \"ann\" stands on line 1 already; remove one of them",
+      "egress"
+    ],
+    [
       `ann:${hash}:label=a\n#\nann:${hash}:label=a`,
       "users:3: label \"a\" of \"ann\" is taken by line 1; choose another one",
       "label"
@@ -133,23 +175,28 @@ describe("Fields of a users file", () => {
       Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 4_000_000_000 })),
       Schema.Array(word).check(Schema.isBetweenLength(1, 4)),
       Schema.Array(network).check(Schema.isBetweenLength(1, 3)),
-      word
+      word,
+      Schema.Literals(Egress.choices)
     ],
-    ([label, seconds, groups, networks, limits]) =>
+    ([label, seconds, groups, networks, limits, by]) =>
       Effect.sync(() => {
+        const from = networks.map(([octet, prefix]) => IpNetwork.fromStringUnsafe(`${octet}.0.0.0/${prefix}`))
         const fields: UserFields.UserFields = {
           label,
           expires: seconds * 1_000,
           groups,
-          from: networks.map(([octet, prefix]) => IpNetwork.fromStringUnsafe(`${octet}.0.0.0/${prefix}`)),
-          limits
+          from,
+          limits,
+          egress: [...from, NetAddress.ipFromStringUnsafe("2001:db8::1")],
+          "egress-by": by
         }
         const text = UserFields.format(fields)
         const parsed = Result.getOrThrow(UserFields.parse(text))
         assert.strictEqual(UserFields.format(parsed), text)
-        const { from, ...rest } = parsed
-        assert.deepStrictEqual(rest, { label, expires: seconds * 1_000, groups, limits })
-        assert.deepStrictEqual(from?.map(IpNetwork.format), fields.from?.map(IpNetwork.format))
+        const { egress, from: networksAgain, ...rest } = parsed
+        assert.deepStrictEqual(rest, { label, expires: seconds * 1_000, groups, limits, "egress-by": by })
+        assert.deepStrictEqual(networksAgain?.map(IpNetwork.format), from.map(IpNetwork.format))
+        assert.deepStrictEqual(egress?.map(Egress.format), fields.egress?.map(Egress.format))
       })
   )
 })

@@ -11,6 +11,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as UserSources from "../../src/policy/UserSources.ts"
 import type { StoredUser } from "../../src/policy/UserStore.ts"
+import * as Egress from "../../src/transport/Egress.ts"
 import { within } from "../support/Polling.ts"
 
 const hash = "$argon2id$v=19$m=64,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$ZGlnZXN0ZGlnZXN0ZGlnZXN0ZGlnZXN0"
@@ -64,6 +65,28 @@ describe("UserSources", () => {
       assert.strictEqual(ann?.from?.length, 1)
       assert.isUndefined(ann?.limits)
     }))
+
+  it.live("lets users of a file go on with what they go out from, until the file says something else of them", () => {
+    const { layer, lines } = logged()
+    return Effect.gen(function*() {
+      const egress = "egress=127.0.0.2,127.0.0.3 egress-by=user"
+      const file = yield* makeFile(`ann:${hash}:${egress}\nann:${other}:label=b\nbob:${hash}:egress=lo\n`)
+      const { store } = yield* UserSources.make({ checkEvery, file: file.path })
+      const egressOf = (name: string) => Effect.orDie(Effect.map(store.find(name), (user) => user?.egress))
+      const anns = yield* egressOf("ann")
+      assert.deepStrictEqual(anns?.sources.map(Egress.format), ["127.0.0.2", "127.0.0.3"])
+      assert.strictEqual(anns?.by, "user")
+      assert.strictEqual((yield* egressOf("bob"))?.by, "rotate")
+
+      yield* file.replace(`ann:${hash}:${egress}\nann:${other}:label=b\nbob:${hash}:egress=127.0.0.4\n`)
+      assert.isTrue(yield* within(Effect.sync(() => lines.length === 1), "5 seconds"))
+      assert.strictEqual(yield* egressOf("ann"), anns)
+      assert.deepStrictEqual((yield* egressOf("bob"))?.sources.map(Egress.format), ["127.0.0.4"])
+      assert.deepStrictEqual(lines, [
+        `Info users file loaded ${JSON.stringify({ path: file.path, users: 2, changed: 1, removed: 0 })}`
+      ])
+    }).pipe(Effect.provide(layer))
+  })
 
   it.live("lets a flag's user win over one of the configuration, and neither over one of the file", () =>
     Effect.gen(function*() {
