@@ -78,6 +78,13 @@ export const text = ({ shape, ...docs }: Docs = {}): FromFile<string> =>
     Schema.decodeTo(Schema.String, { decode: SchemaGetter.transform(String), encode: forbidden() })
   )
 
+/** A name of something. Left empty it would be nobody's: a rule for it would hold for none. */
+export const name = (docs: Docs = {}): FromFile<string> =>
+  parsed(
+    text({ shape: { text: /[\s\S]/, number: {}, boolean: true }, ...docs }),
+    (name) => name === "" ? Result.fail("is empty; write a name, or leave it out") : Result.succeed(name)
+  )
+
 /** What is read from a text. */
 export const as = <A>(schema: Schema.Codec<A, string>, docs?: Docs): FromFile<A> =>
   text({ shape: Shape.of(schema), ...docs }).pipe(Schema.decodeTo(schema))

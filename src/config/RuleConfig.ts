@@ -98,7 +98,7 @@ const listener = FileValue.refine(
       : Effect.succeed(name)
 )
 
-const words = (description: string) => optional(FileValue.listOf(FileValue.text(), { description }))
+const words = (description: string) => optional(FileValue.listOf(FileValue.name(), { description }))
 
 const conditions = {
   users: words("Names of users"),
@@ -145,14 +145,12 @@ const flag = (description: string) => optional(FileValue.flag({ description, def
 
 const Entry = Schema.Struct({
   name: optional(FileValue.parsed(
-    FileValue.text({ description: "What logs call it; default: its number" }),
-    (name) => {
-      if (name === "") return Result.fail("is empty; write a name, or leave it out")
-      // Nobody could tell it from that.
-      return /^\d+$/.test(name)
+    FileValue.name({ description: "What logs call it; default: its number" }),
+    // Nobody could tell it from that.
+    (name) =>
+      /^\d+$/.test(name)
         ? Result.fail(`${quote(name)} is a number, as rules without a name are called by; choose a word`)
         : Result.succeed(name)
-    }
   )),
   ...conditions,
   not: optional(Not),
@@ -163,7 +161,8 @@ const Entry = Schema.Struct({
   limits: optional(FileValue.text({ description: "Of an allow: the class of limits that holds" })),
   log: optional(
     FileValue.choice(Fields.logLevels, {
-      description: "The level of the connection's line in the log; none = no line"
+      description: "The level of the connection's line in the log; none = no line",
+      default: "info"
     }).pipe(Schema.decodeTo(Fields.LogLevel))
   ),
   proxyHeader: flag("Of an allow: tell the target by a PROXY header (version 2) who the client is"),

@@ -68,8 +68,8 @@ export const meets = (expected: Expectation, action: "allow" | "deny", words: st
 const optional = Schema.optionalKey
 
 const Entry: FileValue.FromFile<TestEntry> = Schema.Struct({
-  user: optional(FileValue.text({ description: "Who asks; default: nobody that has logged in" })),
-  groups: optional(FileValue.listOf(FileValue.text(), { description: "Default: those that `users` gives the user" })),
+  user: optional(FileValue.name({ description: "Who asks; default: nobody that has logged in" })),
+  groups: optional(FileValue.listOf(FileValue.name(), { description: "Default: those that `users` gives the user" })),
   client: optional(FileValue.as(Fields.IpAddress, { description: "From where; default: from nowhere that is known" })),
   listener: optional(FileValue.text({ description: "Where the client comes in; default: the first of `listen`" })),
   protocol: optional(FileValue.choice(protocols, { description: "What it speaks", default: "socks5" })),

@@ -57,7 +57,7 @@ const userName = FileValue.refine(
 
 const PasswordConfig: FileValue.FromFile<Password> = Schema.Struct({
   hash,
-  label: optional(FileValue.text({ description: "Tells it apart from the user's others" })),
+  label: optional(FileValue.name({ description: "Tells it apart from the user's others" })),
   expires
 }).annotate({ description: "One of several passwords", expected: "a map with hash" })
 
@@ -67,7 +67,7 @@ const Entry = Schema.Struct({
   passwordFile: optional(hashOf(FileValue.secretFile({ description: "File whose one line is the hash" }))),
   passwordEnv: optional(hashOf(FileValue.secretVariable({ description: "Environment variable that holds the hash" }))),
   passwords: optional(FileValue.listOf(PasswordConfig, { description: "Several passwords, each with a label" })),
-  groups: optional(FileValue.listOf(FileValue.text(), { description: "The groups that the user is in" })),
+  groups: optional(FileValue.listOf(FileValue.name(), { description: "The groups that the user is in" })),
   expires,
   from: optional(
     FileValue.listOf(FileValue.as(Fields.Network), { description: "Networks that the user may log in from" })
