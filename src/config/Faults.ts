@@ -18,7 +18,7 @@ const kindOf = (value: unknown): string => {
   if (typeof value === "object") return "is a map"
   // All that is no list and no map is read as a text, whatever it is to YAML.
   const text = String(value)
-  if (["", "~", "null"].includes(text)) return "is empty"
+  if (text === "") return "is empty"
   if (["true", "false"].includes(text)) return `is ${text}`
   return /^-?\d+(?:\.\d+)?$/.test(text) ? "is a number" : "is a text"
 }

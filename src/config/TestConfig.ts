@@ -71,7 +71,7 @@ const Entry: FileValue.FromFile<TestEntry> = Schema.Struct({
   user: optional(FileValue.name({ description: "Who asks; default: nobody that has logged in" })),
   groups: optional(FileValue.listOf(FileValue.name(), { description: "Default: those that `users` gives the user" })),
   client: optional(FileValue.as(Fields.IpAddress, { description: "From where; default: from nowhere that is known" })),
-  listener: optional(FileValue.text({ description: "Where the client comes in; default: the first of `listen`" })),
+  listener: optional(FileValue.name({ description: "Where the client comes in; default: the first of `listen`" })),
   protocol: optional(FileValue.choice(protocols, { description: "What it speaks", default: "socks5" })),
   command: optional(FileValue.choice(commands, { description: "What it asks for", default: "connect" })),
   connect: FileValue.parsed(

@@ -28,7 +28,7 @@ const url = FileValue.parsed(
 
 const WithSecret = Schema.Struct({
   url,
-  user: optional(FileValue.text({ description: "The name to log in with" })),
+  user: optional(FileValue.name({ description: "The name to log in with" })),
   passwordFile: optional(FileValue.secretFile({ description: "File whose one line is the password" })),
   passwordEnv: optional(FileValue.secretVariable({ description: "Environment variable that holds the password" }))
 }).annotate({ description: "A proxy whose password stands elsewhere", expected: "a map" })

@@ -137,7 +137,7 @@ const read = (yaml: Library, text: string): Result.Result<Document, ReadonlyArra
     const again = aliased || node !== given
     if (again && ++repeated > mostRepeated) throw new Unusable(offset, "aliases repeat too much")
     if (depth > deepest) throw new Unusable(offset, "nested too deeply")
-    if (isScalar(node)) return String(node.value ?? "")
+    if (isScalar(node)) return isNull(node) ? "" : String(node.value ?? "")
     if (isSeq(node)) return node.items.map((item) => valueOf(item, depth + 1, again))
     if (!isMap(node)) return ""
     return Object.fromEntries(
@@ -157,6 +157,10 @@ const read = (yaml: Library, text: string): Result.Result<Document, ReadonlyArra
     throw error
   }
 }
+
+/** What YAML has for nothing, which is so to editors as well; in quotes it is a text. */
+const isNull = ({ type, value }: Yaml.Scalar): boolean =>
+  type === "PLAIN" && /^(?:~|null|Null|NULL)$/.test(String(value))
 
 const keyOf = ({ isScalar }: Library, key: unknown): string => isScalar(key) ? String(key.value ?? "") : String(key)
 
