@@ -14,8 +14,10 @@ export const print = (text: string): Effect.Effect<void, CommandError> =>
     // Without a listener it would end the process with a stack trace.
     process.stdout.on("error", lost)
     process.stdout.write(`${text}\n`, (error) => {
-      if (error === null || error === undefined) resume(Effect.void)
-      else lost(error)
+      if (error !== null && error !== undefined) return lost(error)
+      // Else a report of many lines would leave one for each.
+      process.stdout.off("error", lost)
+      resume(Effect.void)
     })
   })
 

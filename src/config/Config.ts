@@ -18,6 +18,7 @@ import { ListConfig, type ListEntry } from "./ListConfig.ts"
 import * as References from "./References.ts"
 import { RuleConfig, type RuleEntry } from "./RuleConfig.ts"
 import * as Settings from "./Settings.ts"
+import * as Shape from "./Shape.ts"
 import { TestConfig, type TestEntry } from "./TestConfig.ts"
 import { type Pool, Proxy, UpstreamConfig } from "./UpstreamConfig.ts"
 import { AuthConfig, OptionsConfig, UserConfig } from "./UserConfig.ts"
@@ -98,7 +99,10 @@ const valueOf = (setting: Settings.Setting, docs: FileValue.Docs): FileValue.Fro
   }
   if (key === "listen") return FileValue.refine(FileValue.as(Fields.ListenAddress, docs), listenInFolder)
   return key === "protocols"
-    ? FileValue.mapped(FileValue.listOf(FileValue.text(), docs), (words) => words.join(",")).pipe(
+    ? FileValue.mapped(
+      FileValue.listOf(FileValue.text({ shape: Shape.of(Fields.Protocols) }), docs),
+      (words) => words.join(",")
+    ).pipe(
       Schema.decodeTo(fromText)
     )
     : FileValue.as(fromText, docs)

@@ -57,8 +57,14 @@ interface Fault extends Yaml.Fault {
 const placeOf = (path: string, { column, line, path: key }: Omit<Fault, "message">): string =>
   `${path}:${line}:${column}${key === "" ? "" : ` ${key}`}`
 
+/** More than that nobody reads. The place is at the start, and the fix at the end. */
+const longestLine = 1000
+
+const shortened = (line: string): string =>
+  line.length > longestLine ? `${line.slice(0, longestLine / 2)}…${line.slice(-longestLine / 2)}` : line
+
 const lineOf = (path: string, fault: Fault): string =>
-  `${placeOf(path, fault)}${fault.path === "" ? "" : ":"} ${fault.message}`
+  shortened(`${placeOf(path, fault)}${fault.path === "" ? "" : ":"} ${fault.message}`)
 
 /** Of several faults one is told of first, where there is room for one only: keys that are not known are often why. */
 const inOrder = Order.combineAll<Fault>([

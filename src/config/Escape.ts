@@ -22,4 +22,14 @@ export const escape = (text: string): string => anyUnsafe.test(text) ? text.repl
 export const escapeJson = (json: string): string => anyUnsafe.test(json) ? json.replace(unsafe, toJson) : json
 
 /** In double quotes, with everything in it escaped that would end them or leave the line. */
-export const quote = (text: string): string => `"${escape(text.replace(/["\\]/g, "\\$&"))}"`
+export const quoteWhole = (text: string): string => `"${escape(text.replace(/["\\]/g, "\\$&"))}"`
+
+const longest = 100
+
+/** What is longer than 100 characters ends there, with an ellipsis: a complaint has to be read. */
+export const cut = (text: string): string =>
+  // No half of a pair of surrogates is left.
+  text.length > longest ? `${text.slice(0, longest).replace(/[\ud800-\udbff]$/, "")}…` : text
+
+/** For a complaint: in double quotes, escaped, and not longer than a line has room for. */
+export const quote = (text: string): string => quoteWhole(cut(text))

@@ -16,7 +16,11 @@ export interface Complaint {
 const kindOf = (value: unknown): string => {
   if (Array.isArray(value)) return "is a list"
   if (typeof value === "object") return "is a map"
-  return value === "" ? "is empty" : "is a text"
+  // All that is no list and no map is read as a text, whatever it is to YAML.
+  const text = String(value)
+  if (text === "") return "is empty"
+  if (["true", "false"].includes(text)) return `is ${text}`
+  return /^-?\d+(?:\.\d+)?$/.test(text) ? "is a number" : "is a text"
 }
 
 /** The words of a union of words. */

@@ -20,6 +20,7 @@ import * as Egress from "../transport/Egress.ts"
 import * as Listen from "../transport/ListenAddress.ts"
 import { quote } from "./Escape.ts"
 import * as ListenUrl from "./ListenUrl.ts"
+import * as Shape from "./Shape.ts"
 
 /** A value that is written as a text; what `parse` fails with is the message. */
 export const fromText = <T>(
@@ -42,17 +43,25 @@ export const wrong = (text: string, wanted: string): Result.Result<never, string
   Result.fail(text === "" ? `is empty; give ${wanted}` : `${quote(text)} is not ${wanted}`)
 
 /** Where to listen: `HOST:PORT`, `tls://HOST:PORT?cert=FILE&key=FILE` or `unix:PATH`. */
-export const ListenAddress = fromText(Schema.toType(Listen.Json), ListenUrl.parse, Listen.format)
+export const ListenAddress = Shape.annotate(fromText(Schema.toType(Listen.Json), ListenUrl.parse, Listen.format), {
+  text: /^unix:|^tls:\/\/|:\d+$/
+})
+
+/** What every address has in it. */
+const address: Shape.Shape = { text: /[.:]/ }
 
 /** A DNS server, `IP` or `IP:PORT`. */
-export const DnsServer = fromText(
-  Schema.InetAddress,
-  (text) =>
-    Result.orElse(
-      serverFromString(text),
-      () => wrong(text, "an IP address, or one with a port, such as 9.9.9.9, 9.9.9.9:53 or [2620:fe::fe]:53")
-    ),
-  NetAddress.formatInet
+export const DnsServer = Shape.annotate(
+  fromText(
+    Schema.InetAddress,
+    (text) =>
+      Result.orElse(
+        serverFromString(text),
+        () => wrong(text, "an IP address, or one with a port, such as 9.9.9.9, 9.9.9.9:53 or [2620:fe::fe]:53")
+      ),
+    NetAddress.formatInet
+  ),
+  address
 )
 
 export const parseNetwork = (text: string): Result.Result<IpNetwork.IpNetwork, string> => {
@@ -108,13 +117,19 @@ export const Upstream = Schema.Redacted(Schema.String).pipe(
 )
 
 /** A network, `ADDRESS/PREFIX`; a lone address is the network of itself. */
-export const Network = fromText(Schema.IpNetwork, (text) => parseNetwork(text), IpNetwork.format)
+export const Network = Shape.annotate(
+  fromText(Schema.IpNetwork, (text) => parseNetwork(text), IpNetwork.format),
+  address
+)
 
 /** Who may send PROXY headers: a network, or `unix` for all who come by a Unix socket. */
-export const Balancer = fromText(
-  Schema.Union([Schema.IpNetwork, Schema.Literal("unix")]),
-  (text) => text === "unix" ? Result.succeed("unix" as const) : parseNetwork(text),
-  (balancer) => balancer === "unix" ? balancer : IpNetwork.format(balancer)
+export const Balancer = Shape.annotate(
+  fromText(
+    Schema.Union([Schema.IpNetwork, Schema.Literal("unix")]),
+    (text) => text === "unix" ? Result.succeed("unix" as const) : parseNetwork(text),
+    (balancer) => balancer === "unix" ? balancer : IpNetwork.format(balancer)
+  ),
+  { ...address, words: ["unix"] }
 )
 
 const millisOf: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
@@ -136,19 +151,25 @@ const longest = Duration.days(365)
 export const formatDuration = (duration: Duration.Duration): string => Duration.format(duration).replaceAll(" ", "")
 
 const duration = (zero: { readonly allowed: boolean }) =>
-  fromText(
-    Schema.Duration,
-    (text) => {
-      const millis = parseMillis(text)
-      if (millis === undefined) {
-        return wrong(text, `a duration, such as 500ms, 10s, 1h30m${zero.allowed ? " or 0" : ""}`)
-      }
-      if (millis === 0 && !zero.allowed) return Result.fail(`${quote(text)} is no time at all; give 1ms or more`)
-      return millis > Duration.toMillis(longest)
-        ? Result.fail(`${quote(text)} is too long; give ${formatDuration(longest)} or less`)
-        : Result.succeed(Duration.millis(millis))
-    },
-    formatDuration
+  Shape.annotate(
+    fromText(
+      Schema.Duration,
+      (text) => {
+        const millis = parseMillis(text)
+        if (millis === undefined) {
+          return wrong(text, `a duration, such as 500ms, 10s, 1h30m${zero.allowed ? " or 0" : ""}`)
+        }
+        if (millis === 0 && !zero.allowed) return Result.fail(`${quote(text)} is no time at all; give 1ms or more`)
+        return millis > Duration.toMillis(longest)
+          ? Result.fail(`${quote(text)} is too long; give ${formatDuration(longest)} or less`)
+          : Result.succeed(Duration.millis(millis))
+      },
+      formatDuration
+    ),
+    {
+      text: /^\d+(?:\.\d+)?(?:(?:ms|[smhd])(?:\s?\d+(?:\.\d+)?(?:ms|[smhd]))*)?$/,
+      number: { [zero.allowed ? "minimum" : "exclusiveMinimum"]: 0, maximum: Duration.toSeconds(longest) }
+    }
   )
 
 /** A limit in time that can't be switched off. */
@@ -157,62 +178,87 @@ export const Timeout = duration({ allowed: false })
 /** A limit in time; `0` has a meaning of its own. */
 export const TimeoutOrZero = duration({ allowed: true })
 
+const countText = /^[1-9]\d{0,8}$/
+
 /** A whole number above 0. */
-export const Count = fromText(
-  Schema.Int,
-  (text) =>
-    /^[1-9]\d{0,8}$/.test(text) ? Result.succeed(Number(text)) : wrong(text, "a whole number from 1 to 999999999"),
-  String
+export const Count = Shape.annotate(
+  fromText(
+    Schema.Int,
+    (text) => countText.test(text) ? Result.succeed(Number(text)) : wrong(text, "a whole number from 1 to 999999999"),
+    String
+  ),
+  { text: countText, number: Shape.whole(1, 999_999_999) }
 )
 
 /** An IP address that somebody can send to, without a port. */
-export const IpAddress = fromText(
-  Schema.IpAddress,
-  (text) =>
-    Result.filterOrFail(
-      Result.mapError(NetAddress.ipFromString(text), () => ""),
-      (address) => !NetAddress.isUnspecified(address),
-      () => ""
-    ).pipe(Result.orElse(() => wrong(text, "an IP address, such as 192.0.2.1 or 2001:db8::1"))),
-  NetAddress.formatIp
+export const IpAddress = Shape.annotate(
+  fromText(
+    Schema.IpAddress,
+    (text) =>
+      Result.filterOrFail(
+        Result.mapError(NetAddress.ipFromString(text), () => ""),
+        (address) => !NetAddress.isUnspecified(address),
+        () => ""
+      ).pipe(Result.orElse(() => wrong(text, "an IP address, such as 192.0.2.1 or 2001:db8::1"))),
+    NetAddress.formatIp
+  ),
+  address
 )
 
+export const highestPort = 65_535
+
+const portRangeText = /^(\d{1,5})(?:-(\d{1,5}))?$/
+
 /** Ports from `from` to `to`, both included: `FROM-TO`, or one port alone. */
-export const PortRange = fromText(
-  Schema.Struct({ from: Schema.Int, to: Schema.Int }),
-  (text) => {
-    const [, from = "", to = from] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text) ?? []
-    const range = { from: Number(from), to: Number(to) }
-    return range.from >= 1 && range.from <= range.to && range.to <= 65_535
-      ? Result.succeed(range)
-      : wrong(text, "a range of ports, FROM-TO, such as 40000-40999")
-  },
-  ({ from, to }) => from === to ? String(from) : `${from}-${to}`
+export const PortRange = Shape.annotate(
+  fromText(
+    Schema.Struct({ from: Schema.Int, to: Schema.Int }),
+    (text) => {
+      const [, from = "", to = from] = portRangeText.exec(text) ?? []
+      const range = { from: Number(from), to: Number(to) }
+      return range.from >= 1 && range.from <= range.to && range.to <= highestPort
+        ? Result.succeed(range)
+        : wrong(text, "a range of ports, FROM-TO, such as 40000-40999")
+    },
+    ({ from, to }) => from === to ? String(from) : `${from}-${to}`
+  ),
+  { text: portRangeText, number: Shape.whole(1, highestPort) }
 )
 
 const mostWorkers = 1024
 
+const workersText = /^[1-9]\d{0,3}$/
+
 /** A number of processes; `auto` is the number of processors that this one may use. */
-export const Workers = fromText(
-  Schema.Int,
-  (text) => {
-    if (text === "auto") return Result.succeed(availableParallelism())
-    return /^[1-9]\d{0,3}$/.test(text) && Number(text) <= mostWorkers
-      ? Result.succeed(Number(text))
-      : wrong(text, `a whole number from 1 to ${mostWorkers}, or auto`)
-  },
-  String
+export const Workers = Shape.annotate(
+  fromText(
+    Schema.Int,
+    (text) => {
+      if (text === "auto") return Result.succeed(availableParallelism())
+      return workersText.test(text) && Number(text) <= mostWorkers
+        ? Result.succeed(Number(text))
+        : wrong(text, `a whole number from 1 to ${mostWorkers}, or auto`)
+    },
+    String
+  ),
+  { text: workersText, words: ["auto"], number: Shape.whole(1, mostWorkers) }
 )
 
+const yes = ["true", "yes", "on", "1", "y"]
+const no = ["false", "no", "off", "0", "n"]
+
 /** Yes or no, in the spellings that the flags take too. */
-export const Switch = fromText(
-  Schema.Boolean,
-  (text) => {
-    if (["true", "yes", "on", "1", "y"].includes(text.toLowerCase())) return Result.succeed(true)
-    if (["false", "no", "off", "0", "n"].includes(text.toLowerCase())) return Result.succeed(false)
-    return wrong(text, "true or false")
-  },
-  String
+export const Switch = Shape.annotate(
+  fromText(
+    Schema.Boolean,
+    (text) => {
+      if (yes.includes(text.toLowerCase())) return Result.succeed(true)
+      if (no.includes(text.toLowerCase())) return Result.succeed(false)
+      return wrong(text, "true or false")
+    },
+    String
+  ),
+  { boolean: true, text: new RegExp(`^${Shape.inAnyCase([...yes, ...no])}$`), number: Shape.whole(0, 1) }
 )
 
 /** The name of a file. */
@@ -227,15 +273,21 @@ export const notOneOf = (text: string, choices: ReadonlyArray<string>): string =
   `${quote(text)} is not one of ${choices.join(", ")}`
 
 /** A list of protocols, separated by commas. */
-export const Protocols = fromText(
-  Schema.Array(Schema.Literals(protocols)),
-  (text) => {
-    const words = text.split(",").map((word) => word.trim())
-    const known = words.flatMap((word) => protocols.filter((protocol) => protocol === word))
-    const stranger = words.find((word) => !protocols.some((protocol) => protocol === word))
-    return stranger === undefined ? Result.succeed(known) : Result.fail(notOneOf(stranger, protocols))
-  },
-  (list) => list.join(",")
+export const Protocols = Shape.annotate(
+  fromText(
+    Schema.Array(Schema.Literals(protocols)),
+    (text) => {
+      const words = text.split(",").map((word) => word.trim())
+      const known = words.flatMap((word) => protocols.filter((protocol) => protocol === word))
+      const stranger = words.find((word) => !protocols.some((protocol) => protocol === word))
+      return stranger === undefined ? Result.succeed(known) : Result.fail(notOneOf(stranger, protocols))
+    },
+    (list) => list.join(",")
+  ),
+  {
+    text: new RegExp(`^\\s*${Shape.oneOf(protocols)}\\s*(?:,\\s*${Shape.oneOf(protocols)}\\s*)*$`),
+    words: protocols
+  }
 )
 
 export const logFormats = ["pretty", "json", "logfmt"] as const

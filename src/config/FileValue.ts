@@ -15,7 +15,9 @@ import * as SchemaIssue from "effect/SchemaIssue"
 import { isAbsolute, join } from "node:path"
 import * as FileFault from "../policy/FileFault.ts"
 import { Files } from "../transport/Files.ts"
+import { cut } from "./Escape.ts"
 import { FilePath, Switch } from "./Fields.ts"
+import * as Shape from "./Shape.ts"
 
 /** A schema of what may stand in a file. */
 export type FromFile<A> = Schema.Codec<A, unknown>
@@ -27,6 +29,8 @@ export interface Docs {
   readonly examples?: ReadonlyArray<unknown>
   /** In the words of a complaint: "write …". */
   readonly expected?: string
+  /** What texts look like, where it isn't said of what they are read by. */
+  readonly shape?: Shape.Shape | undefined
 }
 
 /** What a file is read with. */
@@ -69,20 +73,24 @@ export const mapped = <A, B>(from: FromFile<A>, to: (value: A) => B): FromFile<B
   refine(from, (value) => Effect.succeed(to(value)))
 
 /** A text; a number is one too. */
-export const text = (docs: Docs = {}): FromFile<string> =>
-  Schema.Union([Schema.String, Schema.Finite]).annotate(shown({ expected: "a text", ...docs })).pipe(
+export const text = ({ shape, ...docs }: Docs = {}): FromFile<string> =>
+  Shape.written(shape).annotate(shown({ expected: "a text", ...docs })).pipe(
     Schema.decodeTo(Schema.String, { decode: SchemaGetter.transform(String), encode: forbidden() })
+  )
+
+/** A name of something. Left empty it would be nobody's: a rule for it would hold for none. */
+export const name = (docs: Docs = {}): FromFile<string> =>
+  parsed(
+    text({ shape: { text: /[\s\S]/, number: {}, boolean: true }, ...docs }),
+    (name) => name === "" ? Result.fail("is empty; write a name, or leave it out") : Result.succeed(name)
   )
 
 /** What is read from a text. */
 export const as = <A>(schema: Schema.Codec<A, string>, docs?: Docs): FromFile<A> =>
-  text(docs).pipe(Schema.decodeTo(schema))
+  text({ shape: Shape.of(schema), ...docs }).pipe(Schema.decodeTo(schema))
 
 /** Yes or no. */
-export const flag = (docs: Docs = {}): FromFile<boolean> =>
-  Schema.Union([Schema.Boolean, Schema.String]).annotate(shown({ expected: "true or false", ...docs })).pipe(
-    Schema.decodeTo(Switch, { decode: SchemaGetter.transform(String), encode: forbidden() })
-  )
+export const flag = (docs: Docs = {}): FromFile<boolean> => as(Switch, { expected: "true or false", ...docs })
 
 /** One of several words. */
 export const choice = <const Word extends string>(words: ReadonlyArray<Word>, docs: Docs = {}): FromFile<Word> =>
@@ -147,11 +155,12 @@ const readVariable = Effect.fnUntraced(function*(name: string): Effect.fn.Return
   const value = yield* Effect.orElseSucceed(Config.option(Config.String(name)), Option.none)
   return Option.isSome(value) && value.value !== ""
     ? Redacted.make(value.value)
-    : yield* Effect.fail(`the environment variable ${name} is not set; set it, or name another one`)
+    : yield* Effect.fail(`the environment variable ${cut(name)} is not set; set it, or name another one`)
 })
 
 /** A secret in the environment. */
-export const secretVariable = (docs?: Docs): FromFile<Redacted.Redacted<string>> => refine(text(docs), readVariable)
+export const secretVariable = (docs?: Docs): FromFile<Redacted.Redacted<string>> =>
+  refine(text({ shape: { text: /^[A-Za-z_]\w*$/ }, ...docs }), readVariable)
 
 /** A secret in the file itself, redacted from the start. */
 export const secret = (docs?: Docs): FromFile<Redacted.Redacted<string>> =>

@@ -9,11 +9,14 @@ import * as ClientNetwork from "../policy/ClientNetwork.ts"
 import type { Limits, LimitSet, Rate } from "../policy/Limit.ts"
 import * as Fields from "./Fields.ts"
 import * as FileValue from "./FileValue.ts"
+import type * as Shape from "./Shape.ts"
 
 const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
+const rateText = /^([1-9]\d{0,8})\/([smhd])$/
+
 const parseRate = (text: string): Result.Result<Rate, string> => {
-  const [, count = "", unit = ""] = /^([1-9]\d{0,8})\/([smhd])$/.exec(text) ?? []
+  const [, count = "", unit = ""] = rateText.exec(text) ?? []
   const per = units[unit]
   return per === undefined
     ? Fields.wrong(text, "a rate, such as 20/s, 600/m or 10000/h")
@@ -27,13 +30,16 @@ const bytesOf = (text: string): number | undefined => {
   return Option.getOrUndefined(Option.filter(size, (bytes) => bytes > 0))
 }
 
+/** The symbols of `ByteSize`, and its names, such as megabytes. */
+const size = String.raw`\s*\d+(?:\.\d+)?\s*(?:[kKMGTPEZYRQ]?B|[KMGTPEZY]iB|[a-z]*bytes?)\s*`
+
+const sizes: Shape.Shape = { text: new RegExp(`^${size}$`) }
+const bandwidths: Shape.Shape = { text: new RegExp(`^${size}/s$`) }
+
 const parseSize = (text: string): Result.Result<number, string> =>
-  Result.fromNullishOr(
-    bytesOf(text),
-    () =>
-      `${
-        text === "" ? "is empty; give" : `${JSON.stringify(text)} is not`
-      } a number of bytes, such as 500MB, 10GB or 10GiB`
+  Result.orElse(
+    Result.fromNullishOr(bytesOf(text), () => ""),
+    () => Fields.wrong(text, "a number of bytes, such as 500MB, 10GB or 10GiB")
   )
 
 const parseBandwidth = (text: string): Result.Result<number, string> => {
@@ -47,11 +53,14 @@ const optional = Schema.optionalKey
 
 const count = (description: string) => optional(FileValue.as(Fields.Count, { description }))
 
-const rate = (description: string) => optional(FileValue.parsed(FileValue.text({ description }), parseRate))
+const rate = (description: string) =>
+  optional(FileValue.parsed(FileValue.text({ description, shape: { text: rateText } }), parseRate))
 
-const bandwidth = (description: string) => optional(FileValue.parsed(FileValue.text({ description }), parseBandwidth))
+const bandwidth = (description: string) =>
+  optional(FileValue.parsed(FileValue.text({ description, shape: bandwidths }), parseBandwidth))
 
-const size = (description: string) => optional(FileValue.parsed(FileValue.text({ description }), parseSize))
+const volume = (description: string) =>
+  optional(FileValue.parsed(FileValue.text({ description, shape: sizes }), parseSize))
 
 /** What may be limited for whomever it is. */
 const Limited: FileValue.FromFile<Limits> = Schema.Struct({
@@ -61,8 +70,8 @@ const Limited: FileValue.FromFile<Limits> = Schema.Struct({
   udpPackets: rate("UDP packets in both directions: 1000/s"),
   up: bandwidth("Bytes a second to targets: 10MB/s"),
   down: bandwidth("Bytes a second to clients: 10MB/s"),
-  bytesPerDay: size("Bytes in both directions a day (UTC): 10GB"),
-  bytesPerMonth: size("Bytes in both directions a month (UTC): 100GB")
+  bytesPerDay: volume("Bytes in both directions a day (UTC): 10GB"),
+  bytesPerMonth: volume("Bytes in both directions a month (UTC): 100GB")
 }).annotate({ expected: "a map of limits" })
 
 /** Limits, and where counters are kept over a restart. */

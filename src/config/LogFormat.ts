@@ -11,7 +11,7 @@ import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as Predicate from "effect/Predicate"
 import * as References from "effect/References"
-import { escape, escapeJson, quote } from "./Escape.ts"
+import { escape, escapeJson, quoteWhole } from "./Escape.ts"
 import type { logFormats } from "./Fields.ts"
 
 export type LogFormat = typeof logFormats[number]
@@ -98,7 +98,7 @@ const simple = /^[!#-<>-[\]-~]+$/
 const value = (value: Scalar): string => {
   if (typeof value !== "string") return String(value)
   if (simple.test(value)) return value
-  return plain.test(value) && escape(value) === value ? value : quote(value)
+  return plain.test(value) && escape(value) === value ? value : quoteWhole(value)
 }
 
 const pairs = (fields: Fields): string => {

@@ -12,6 +12,7 @@ import { egress } from "./EgressConfig.ts"
 import { quote } from "./Escape.ts"
 import * as Fields from "./Fields.ts"
 import * as FileValue from "./FileValue.ts"
+import * as Shape from "./Shape.ts"
 
 /** A network, a domain, or the name of a list, which only the rest of the file can tell from a domain. */
 export interface Item {
@@ -32,15 +33,15 @@ const item: FileValue.FromFile<Item> = FileValue.parsed(
 
 const items = (description: string) => FileValue.listOf(item, { description })
 
-const highest = 65_535
+const isPort = (port: number): boolean => port >= 1 && port <= Fields.highestPort
 
-const isPort = (port: number): boolean => port >= 1 && port <= highest
+const ports: Shape.Shape = { text: /^\d{1,5}(?:\s*-\s*\d{1,5})?$/, number: Shape.whole(1, Fields.highestPort) }
 
 /** A range that is open at an end is most often meant to reach the last port. */
 const parsePorts = (text: string): Result.Result<PortRange, string> => {
   const [, first, dash, last] = /^(\d{1,5})?(?:\s*(-)\s*(\d{1,5})?)?$/.exec(text) ?? []
   const wrong = (write: string) => Result.fail(`${quote(text)} is not a port range; write ${write}`)
-  const [from, to] = [Number(first ?? 1), Number(last ?? (dash === undefined ? first : highest))]
+  const [from, to] = [Number(first ?? 1), Number(last ?? (dash === undefined ? first : Fields.highestPort))]
   if ((first ?? last) === undefined || !isPort(from) || !isPort(to)) return wrong("80-443, or 443 alone")
   if (first === undefined || (dash !== undefined && last === undefined)) return wrong(`${from}-${to}`)
   return from > to ? wrong(`${to}-${from}`) : Result.succeed({ from, to })
@@ -48,17 +49,23 @@ const parsePorts = (text: string): Result.Result<PortRange, string> => {
 
 const optional = Schema.optionalKey
 
+const day = `\\s*${Shape.inAnyCase(TimeWindow.dayNames)}\\s*`
+
+const days: Shape.Shape = { text: new RegExp(`^${day}(?:-${day})?$`), words: TimeWindow.dayNames }
+
+const hours: Shape.Shape = { text: /^\s*\d{1,2}:\d{2}\s*-\s*\d{1,2}:\d{2}\s*$/ }
+
 const window = FileValue.parsed(
   Schema.Struct({
     days: optional(FileValue.nonEmpty(
-      FileValue.listOf(FileValue.parsed(FileValue.text(), quoted(TimeWindow.daysFromString)), {
+      FileValue.listOf(FileValue.parsed(FileValue.text({ shape: days }), quoted(TimeWindow.daysFromString)), {
         description: "mon, tue, … or ranges of them: mon-fri",
         examples: ["mon-fri"]
       }),
       "is empty; write mon-fri, or leave it out for all days"
     )),
     hours: optional(FileValue.parsed(
-      FileValue.text({ description: "08:00-18:00; 22:00-06:00 goes on into the next day" }),
+      FileValue.text({ description: "08:00-18:00; 22:00-06:00 goes on into the next day", shape: hours }),
       quoted(TimeWindow.hoursFromString)
     )),
     zone: optional(FileValue.parsed(
@@ -92,7 +99,7 @@ export const listener = (docs?: FileValue.Docs): FileValue.FromFile<string> =>
         : Effect.succeed(name)
   )
 
-const words = (description: string) => optional(FileValue.listOf(FileValue.text(), { description }))
+const words = (description: string) => optional(FileValue.listOf(FileValue.name(), { description }))
 
 const conditions = {
   users: words("Names of users"),
@@ -104,7 +111,7 @@ const conditions = {
   protocols: optional(FileValue.listOf(FileValue.choice(protocols), { description: "What clients speak" })),
   commands: optional(FileValue.listOf(FileValue.choice(commands), { description: "What clients ask for" })),
   to: optional(items("Where to: networks, domains (exact, .suffix = it and all below, glob), or names of lists")),
-  ports: optional(FileValue.listOf(FileValue.parsed(FileValue.text(), parsePorts), {
+  ports: optional(FileValue.listOf(FileValue.parsed(FileValue.text({ shape: ports }), parsePorts), {
     description: "Ports of the destination, or ranges of them: 80-443"
   })),
   when: optional(window)
@@ -124,16 +131,22 @@ export interface RuleEntry extends Omit<Rule, "conditions" | "not"> {
   readonly not?: Conditions
 }
 
+const replyText = /^[1-8]$/
+
 const reply = Schema.optionalKey(FileValue.parsed(
-  FileValue.text({ description: "Of a denial: the code of RFC 1928, section 6", default: 2 }),
-  (text) => /^[1-8]$/.test(text) ? Result.succeed(Number(text)) : Fields.wrong(text, "a reply code from 1 to 8")
+  FileValue.text({
+    description: "Of a denial: the code of RFC 1928, section 6",
+    default: 2,
+    shape: { text: replyText, number: Shape.whole(1, 8) }
+  }),
+  (text) => replyText.test(text) ? Result.succeed(Number(text)) : Fields.wrong(text, "a reply code from 1 to 8")
 ))
 
 const flag = (description: string) => optional(FileValue.flag({ description, default: false }))
 
 const Entry = Schema.Struct({
   name: optional(FileValue.parsed(
-    FileValue.text({ description: "What logs call it; default: its number" }),
+    FileValue.name({ description: "What logs call it; default: its number" }),
     // Nobody could tell it from that.
     (name) =>
       /^\d+$/.test(name)
@@ -149,7 +162,8 @@ const Entry = Schema.Struct({
   limits: optional(FileValue.text({ description: "Of an allow: the class of limits that holds" })),
   log: optional(
     FileValue.choice(Fields.logLevels, {
-      description: "The level of the connection's line in the log; none = no line"
+      description: "The level of the connection's line in the log; none = no line",
+      default: "info"
     }).pipe(Schema.decodeTo(Fields.LogLevel))
   ),
   proxyHeader: flag("Of an allow: tell the target by a PROXY header (version 2) who the client is"),

@@ -42,9 +42,11 @@ export const parseTarget = (text: string): Result.Result<Host.HostPort, string> 
     Result.orElse(() => Fields.wrong(text, "HOST:PORT, such as example.com:443, 192.0.2.1:22 or [2001:db8::1]:22"))
   )
 
+const momentText = /^\d{4}-\d\d-\d\dT/
+
 /** A moment, in milliseconds since 1970. */
 export const parseMoment = (text: string): Result.Result<number, string> => {
-  const moment = /^\d{4}-\d\d-\d\dT/.test(text) ? DateTime.make(text) : Option.none()
+  const moment = momentText.test(text) ? DateTime.make(text) : Option.none()
   return Option.isSome(moment)
     ? Result.succeed(DateTime.toEpochMillis(moment.value))
     : Fields.wrong(text, "a moment, such as 2027-01-04T10:30:00Z")
@@ -67,24 +69,31 @@ const optional = Schema.optionalKey
 
 const Entry: FileValue.FromFile<TestEntry> = Schema.Struct({
   user: optional(
-    FileValue.text({
+    FileValue.name({
       description: "Who asks, and has to get past the login; default: nobody in particular, for the rules alone"
     })
   ),
-  groups: optional(FileValue.listOf(FileValue.text(), { description: "Default: those that `users` gives the user" })),
+  groups: optional(FileValue.listOf(FileValue.name(), { description: "Default: those that `users` gives the user" })),
   client: optional(FileValue.as(Fields.IpAddress, { description: "From where; default: from nowhere that is known" })),
   listener: optional(listener({ description: "Where the client comes in; default: the first of `listen`" })),
   protocol: optional(FileValue.choice(protocols, { description: "What it speaks", default: "socks5" })),
   command: optional(FileValue.choice(commands, { description: "What it asks for", default: "connect" })),
-  connect: FileValue.parsed(FileValue.text({ description: "Where to: HOST:PORT" }), parseTarget),
+  connect: FileValue.parsed(
+    FileValue.text({ description: "Where to: HOST:PORT", shape: { text: /.:[1-9]\d{0,4}$/ } }),
+    parseTarget
+  ),
   resolvesTo: optional(FileValue.listOf(FileValue.as(Fields.IpAddress), {
     description: "The addresses of the host; without them nothing is looked up, and a rule that needs them is an error"
   })),
-  at: optional(FileValue.parsed(FileValue.text({ description: "When; default: now" }), parseMoment)),
+  at: optional(FileValue.parsed(
+    FileValue.text({ description: "When; default: now", shape: { text: momentText } }),
+    parseMoment
+  )),
   expect: FileValue.parsed(
     FileValue.text({
       description: "allow or deny, and what decides, if that matters: deny rule NAME, allow default",
-      examples: ["allow", "deny", "deny rule no-databases", "deny internal network"]
+      examples: ["allow", "deny", "deny rule no-databases", "deny internal network"],
+      shape: { text: /^\s*(?:allow|deny)(?:\s|$)/, words: ["allow", "deny"] }
     }),
     parseExpectation
   )

@@ -10,6 +10,7 @@ import * as UpstreamPool from "../client/UpstreamPool.ts"
 import { direct } from "../client/UpstreamPools.ts"
 import * as Fields from "./Fields.ts"
 import * as FileValue from "./FileValue.ts"
+import * as Shape from "./Shape.ts"
 
 /** A pool without the limits in time that are the same for all. */
 export type Pool = Omit<UpstreamPool.Options<Chain>, "connectTimeout" | "answerTimeout" | "tls" | "totalTimeout">
@@ -18,13 +19,16 @@ const optional = Schema.optionalKey
 
 // A password may be anywhere in what was meant to be one: nothing of it is repeated.
 const url = FileValue.parsed(
-  FileValue.secret({ description: "PROTOCOL://[USER:PASSWORD@]HOST:PORT" }),
+  FileValue.secret({
+    description: "PROTOCOL://[USER:PASSWORD@]HOST:PORT",
+    shape: { text: new RegExp(`^${Shape.inAnyCase(ProxyUrl.protocols)}://`) }
+  }),
   (text) => ProxyUrl.parse(Redacted.value(text))
 )
 
 const WithSecret = Schema.Struct({
   url,
-  user: optional(FileValue.text({ description: "The name to log in with" })),
+  user: optional(FileValue.name({ description: "The name to log in with" })),
   passwordFile: optional(FileValue.secretFile({ description: "File whose one line is the password" })),
   passwordEnv: optional(FileValue.secretVariable({ description: "Environment variable that holds the password" }))
 }).annotate({ description: "A proxy whose password stands elsewhere", expected: "a map" })

@@ -12,6 +12,7 @@ import { egress } from "./EgressConfig.ts"
 import { quote } from "./Escape.ts"
 import * as Fields from "./Fields.ts"
 import * as FileValue from "./FileValue.ts"
+import type * as Shape from "./Shape.ts"
 
 const optional = Schema.optionalKey
 
@@ -41,10 +42,15 @@ const word = (what: string, docs?: FileValue.Docs): FileValue.FromFile<string> =
     (text) => Result.mapError(UserFields.word(what)(text), ({ fix, problem }) => `${problem}; ${fix}`)
   )
 
-const hash = hashOf(FileValue.secret({ description: "What `sluice hash` prints" }))
+const hashes: Shape.Shape = { text: /^\$argon2id\$/ }
+
+const hash = hashOf(FileValue.secret({ description: "What `sluice hash` prints", shape: hashes }))
 
 const expires = optional(FileValue.parsed(
-  FileValue.text({ description: "Good until then: 2027-06-30, or 2027-06-30T12:00:00Z" }),
+  FileValue.text({
+    description: "Good until then: 2027-06-30, or 2027-06-30T12:00:00Z",
+    shape: { text: Expiry.pattern }
+  }),
   (text) => Result.mapError(Expiry.fromString(text), (problem) => `${quote(text)} is ${problem}`)
 ))
 

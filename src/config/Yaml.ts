@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Yaml from "yaml"
-import { quote } from "./Escape.ts"
+import { cut, quote } from "./Escape.ts"
 
 export type Path = ReadonlyArray<PropertyKey>
 
@@ -80,7 +80,7 @@ const isIdentifier = (key: string): boolean => /^[A-Za-z_][\w-]*$/.test(key)
 const join = (path: string, step: PropertyKey): string => {
   if (typeof step === "number") return `${path}[${step}]`
   const key = String(step)
-  const shown = isIdentifier(key) ? key : `[${quote(key)}]`
+  const shown = isIdentifier(key) ? cut(key) : `[${quote(key)}]`
   return path === "" || shown.startsWith("[") ? path + shown : `${path}.${shown}`
 }
 
@@ -115,9 +115,9 @@ const read = (yaml: Library, text: string): Result.Result<Document, ReadonlyArra
   if (text.trim() === "") {
     return Result.fail([fault(0, "is empty; write KEY: VALUE on each line, or {} for nothing but defaults")])
   }
-  if (document.errors.length > 0) {
-    return Result.fail(document.errors.map((error) => fault(error.pos[0], wordsFor(error))))
-  }
+  // Of a type that it does not know the library only warns, and takes what it can get.
+  const errors = [...document.errors, ...document.warnings.filter(({ code }) => code === "TAG_RESOLVE_FAILED")]
+  if (errors.length > 0) return Result.fail(errors.map((error) => fault(error.pos[0], wordsFor(error))))
 
   const follow = (node: unknown): unknown => {
     if (!isAlias(node)) return node
@@ -137,7 +137,7 @@ const read = (yaml: Library, text: string): Result.Result<Document, ReadonlyArra
     const again = aliased || node !== given
     if (again && ++repeated > mostRepeated) throw new Unusable(offset, "aliases repeat too much")
     if (depth > deepest) throw new Unusable(offset, "nested too deeply")
-    if (isScalar(node)) return String(node.value ?? "")
+    if (isScalar(node)) return isNull(node) ? "" : String(node.value ?? "")
     if (isSeq(node)) return node.items.map((item) => valueOf(item, depth + 1, again))
     if (!isMap(node)) return ""
     return Object.fromEntries(
@@ -157,6 +157,10 @@ const read = (yaml: Library, text: string): Result.Result<Document, ReadonlyArra
     throw error
   }
 }
+
+/** What YAML has for nothing, which is so to editors as well; in quotes it is a text. */
+const isNull = ({ type, value }: Yaml.Scalar): boolean =>
+  type === "PLAIN" && /^(?:~|null|Null|NULL)$/.test(String(value))
 
 const keyOf = ({ isScalar }: Library, key: unknown): string => isScalar(key) ? String(key.value ?? "") : String(key)
 

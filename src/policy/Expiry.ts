@@ -4,7 +4,8 @@ import * as Result from "effect/Result"
 /** Milliseconds since 1970, UTC. */
 export type Expiry = number
 
-const pattern = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d))?$/
+/** How it looks; not every such text is a date. */
+export const pattern = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d)?(?:Z|[+-]\d\d:\d\d))?$/
 
 /** For those who wrote something else. */
 export const howToWrite = "write 2027-06-30 or 2027-06-30T12:00:00Z"

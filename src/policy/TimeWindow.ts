@@ -4,7 +4,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 
 /** In the order of `Date`: Sunday is 0. */
-const names = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"] as const
+export const dayNames = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"] as const
 
 const dayLength = 1440
 
@@ -41,7 +41,7 @@ export const hoursFromString = (text: string): Result.Result<Hours, string> => {
 
 /** Parses `mon`, or `fri-mon` with all days in between, in any case. */
 export const daysFromString = (text: string): Result.Result<ReadonlyArray<number>, string> => {
-  const parts = text.toLowerCase().split("-").map((part) => names.findIndex((name) => name === part.trim()))
+  const parts = text.toLowerCase().split("-").map((part) => dayNames.findIndex((name) => name === part.trim()))
   const [from = -1, to = from] = parts
   if (parts.length > 2 || parts.includes(-1)) {
     return Result.fail("is no day; write mon, tue, wed, thu, fri, sat, sun or a range as mon-fri")
@@ -64,7 +64,7 @@ export class TimeWindow {
   private offset = 0
 
   constructor({ days, hours }: Options, zone: DateTime.TimeZone) {
-    this.days = new Set(days ?? names.keys())
+    this.days = new Set(days ?? dayNames.keys())
     this.hours = hours ?? { from: 0, to: dayLength }
     this.zone = zone
   }
@@ -99,12 +99,12 @@ export class TimeWindow {
   /** A time as it is seen there: `sun 12:30 in Europe/Berlin`. */
   show(now: number): string {
     const [day, minute] = this.at(now)
-    return `${names[day] ?? ""} ${clock(minute)} in ${DateTime.zoneToString(this.zone)}`
+    return `${dayNames[day] ?? ""} ${clock(minute)} in ${DateTime.zoneToString(this.zone)}`
   }
 
   toString(): string {
     const { days, hours: { from, to } } = this
-    const shown = days.size === 7 ? [] : [[...days].map((day) => names[day]).join(", ")]
+    const shown = days.size === 7 ? [] : [[...days].map((day) => dayNames[day]).join(", ")]
     return [...shown, `${clock(from)}-${clock(to)}`].join(" ")
   }
 }

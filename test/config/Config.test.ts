@@ -1,59 +1,45 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
+import { mkdtempSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { parse as parseYaml } from "yaml"
 import * as Config from "../../src/config/Config.ts"
 import * as ConfigFile from "../../src/config/ConfigFile.ts"
 import * as Example from "../../src/config/Example.ts"
 
-type JsonSchema = Readonly<Record<string, unknown>>
+type Json = Readonly<Record<string, unknown>>
 
-const schema: JsonSchema = Config.jsonSchema()
+const schema: Json = Config.jsonSchema()
 
-const isMap = (value: unknown): value is JsonSchema =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
-
-const mapAt = (map: JsonSchema, key: string): JsonSchema => {
-  const value = map[key]
-  return isMap(value) ? value : {}
-}
-
-const schemasAt = (map: JsonSchema, key: string): ReadonlyArray<JsonSchema> | undefined => {
-  const value = map[key]
-  return Array.isArray(value) ? value.filter(isMap) : undefined
-}
-
-const isOfType = (value: unknown, type: unknown): boolean => {
-  if (type === "object") return isMap(value)
-  if (type === "array") return Array.isArray(value)
-  return type === undefined || typeof value === type
-}
-
-/** What the keywords that are in use mean (draft 07); others are of no matter, but for the descriptions. */
-const isValid = (value: unknown, rules: JsonSchema): boolean => {
-  const { $ref, additionalProperties, enum: words, items, required, type } = rules
-  if (typeof $ref === "string") {
-    return isValid(value, mapAt(mapAt(schema, "definitions"), $ref.replace("#/definitions/", "")))
-  }
-  if (!isOfType(value, type) || (Array.isArray(words) && !words.includes(value))) return false
-  const [any, all, one] = ["anyOf", "allOf", "oneOf"].map((key) => schemasAt(rules, key))
-  if (any?.some((one) => isValid(value, one)) === false) return false
-  if (all?.every((one) => isValid(value, one)) === false) return false
-  if (one !== undefined && one.filter((one) => isValid(value, one)).length !== 1) return false
-  if (Array.isArray(value)) return !isMap(items) || value.every((item) => isValid(item, items))
-  if (!isMap(value)) return true
-  const properties = mapAt(rules, "properties")
-  return (!Array.isArray(required) || required.every((key) => String(key) in value)) &&
-    Object.entries(value).every(([key, item]) =>
-      key in properties
-        ? isValid(item, mapAt(properties, key))
-        : isMap(additionalProperties)
-        ? isValid(item, additionalProperties)
-        : additionalProperties !== false
-    )
-}
+const isMap = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)
 
 const example = Example.example()
 const uncommented = example.replaceAll(/^# /gm, "")
+/** With what names files and variables too. */
+const all = uncommented.replaceAll(/^# /gm, "")
+
+/** The paths of all keys, without the steps into lists, and with `*` for names of one's own. */
+const pathsOfSchema = (rules: unknown, path = ""): ReadonlyArray<string> => {
+  if (!isMap(rules)) return []
+  const { additionalProperties, allOf, anyOf, items, oneOf, properties } = rules
+  return [
+    ...[anyOf, oneOf, allOf].flatMap((several) => Array.isArray(several) ? several : []),
+    items
+  ].flatMap((rules) => pathsOfSchema(rules, path)).concat(
+    Object.entries(isMap(properties) ? properties : {}).flatMap(([key, rules]) =>
+      [`${path}.${key}`].concat(pathsOfSchema(rules, `${path}.${key}`))
+    ),
+    pathsOfSchema(additionalProperties, `${path}.*`)
+  )
+}
+
+const pathsOf = (value: unknown, path = ""): ReadonlyArray<string> => {
+  if (Array.isArray(value)) return value.flatMap((item) => pathsOf(item, path))
+  if (!isMap(value)) return []
+  return Object.entries(value).flatMap(([key, item]) => [`${path}.${key}`].concat(pathsOf(item, `${path}.${key}`)))
+}
 
 describe("the example", () => {
   it("has nothing that isn't a comment", () => {
@@ -66,9 +52,50 @@ describe("the example", () => {
       assert.sameMembers(Object.keys(config.settings), Config.settings.map(({ key }) => key))
       assert.isAbove(config.rules.length, 0)
       assert.isAbove(config.tests.length, 0)
-      const keys = Object.keys(parseYaml(uncommented))
-      assert.sameMembers(keys, Object.keys(mapAt(schema, "properties")))
+      assert.sameMembers(
+        Object.keys(parseYaml(uncommented)),
+        Object.keys(isMap(schema["properties"]) ? schema["properties"] : {})
+      )
     }))
+
+  it.effect("is valid with what is behind two # as well, once what that names is there", () =>
+    Effect.gen(function*() {
+      const folder = mkdtempSync(join(tmpdir(), "sluice-example-"))
+      const [, hash = ""] = /hash: "([^"]*)"/.exec(all) ?? []
+      const files = {
+        "cleo.hash": hash,
+        "auth.token": "token",
+        "ads.txt": "0.0.0.0 ads.test",
+        "d.password": "sesame",
+        "proxy.password": "sesame"
+      }
+      for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), `${text}\n`)
+      const variables = { DORA_HASH: hash, E_PASSWORD: "sesame", PROXY_PASSWORD: "sesame" }
+      const { config } = yield* Effect.provideService(
+        ConfigFile.parse(join(folder, "sluice.yaml"), all),
+        ConfigProvider.ConfigProvider,
+        ConfigProvider.fromEnvRecord(variables)
+      )
+      assert.deepStrictEqual(config.users?.map(({ name }) => name), ["ann", "bob", "cleo", "dora"])
+      assert.deepStrictEqual(Object.keys(config.lists), ["office", "social", "ads"])
+      assert.lengthOf(config.settings.upstream ?? [], 3)
+    }))
+
+  it("has every option", () => {
+    const shown = pathsOf(parseYaml(all))
+    const isShown = (path: string): boolean => {
+      const pattern = new RegExp(`^${path.replaceAll(".", "\\.").replaceAll("*", "[^.]+")}$`)
+      return shown.some((one) => pattern.test(one))
+    }
+    const wanted = [...new Set(pathsOfSchema(schema))]
+    assert.includeMembers(wanted, [".rules.not.when.days", ".limits.groups.*.up", ".upstreams.*.proxies.passwordEnv"])
+    assert.deepStrictEqual(wanted.filter((path) => !isShown(path)), [])
+  })
+
+  it("has what a rule must not be in the order of what it must be", () => {
+    const [rule] = parseYaml(uncommented).rules
+    assert.deepStrictEqual(Object.keys(rule).filter((key) => key in rule.not), Object.keys(rule.not))
+  })
 
   it.effect("has the defaults", () =>
     Effect.gen(function*() {
@@ -82,65 +109,25 @@ describe("the example", () => {
         assert.deepStrictEqual(shown.config.settings, config.settings)
       }
     }))
-})
 
-describe("the JSON Schema", () => {
-  it("takes the example", () => {
-    assert.isTrue(isValid(parseYaml(uncommented), schema))
-  })
-
-  it.each([
-    "{}",
-    "workers: 2",
-    "openProxy: true",
-    "listen: 127.0.0.1:1080",
-    "users: users.txt",
-    "rules: [{ ports: 80, action: deny }]",
-    "upstreams: { a: { proxies: [{ url: socks5://a, user: ann, passwordEnv: X }, [socks5://b]] } }"
-  ])("takes %s", (text) => {
-    assert.isTrue(isValid(parseYaml(text), schema))
-  })
-
-  it.each([
-    "[]",
-    "lisen: 1",
-    "workers: [2]",
-    "openProxy: {}",
-    "logLevel: loud",
-    "users: [{ nam: ann }]",
-    "rules: [{ ports: 80 }]",
-    "rules: [{ action: maybe }]",
-    "rules: [{ action: deny, not: { too: a } }]",
-    "limits: { user: { ups: 10MB/s } }",
-    "upstreams: { a: { proxies: [[[socks5://b]]] } }",
-    "userOptions: { a: { kind: other } }",
-    "tests: [{ connect: \"a.test:1\" }]"
-  ])("refuses %s", (text) => {
-    assert.isFalse(isValid(parseYaml(text), schema))
-  })
-
-  it("describes every key, closes every map, and says what is the default", () => {
-    assert.strictEqual(schema["$schema"], "http://json-schema.org/draft-07/schema#")
-    const properties = mapAt(schema, "properties")
-    for (const [key, rules] of Object.entries(properties)) {
-      assert.isTrue(isMap(rules) && typeof rules["description"] === "string" && rules["description"].length > 0, key)
+  it("has the defaults of sections as values, or says them", () => {
+    const lines = example.split("\n")
+    const missing: Array<string> = []
+    const walk = (rules: unknown, key: string): void => {
+      if (!isMap(rules)) return
+      const { additionalProperties, anyOf, default: value, items, properties } = rules
+      if (value !== undefined) {
+        const said = lines.some((line, index) =>
+          new RegExp(`\\b${key}: `).test(line) &&
+          (line.includes(String(value)) || lines.slice(0, index).findLast((line) => line.startsWith("##"))
+            ?.includes(`default: ${value}`))
+        )
+        if (!said && !Array.isArray(value)) missing.push(key)
+      }
+      for (const [key, rules] of Object.entries(isMap(properties) ? properties : {})) walk(rules, key)
+      for (const rules of [...Array.isArray(anyOf) ? anyOf : [], items, additionalProperties]) walk(rules, key)
     }
-    for (const { choices, default: value, key, kind } of Config.settings) {
-      const rules = mapAt(properties, key)
-      if (value !== undefined) assert.deepStrictEqual(rules["default"], kind === "switch" ? value === "true" : value)
-      if (choices !== undefined) assert.deepStrictEqual(rules["enum"], choices)
-    }
-    const open: Array<JsonSchema> = []
-    const walk = (value: unknown): void => {
-      if (Array.isArray(value)) return value.forEach(walk)
-      if (!isMap(value)) return
-      if (
-        "properties" in value && isMap(value["properties"]) && value["type"] === "object" &&
-        value["additionalProperties"] !== false
-      ) open.push(value)
-      Object.values(value).forEach(walk)
-    }
-    walk(schema)
-    assert.deepStrictEqual(open, [])
+    walk(schema, "")
+    assert.deepStrictEqual(missing, [])
   })
 })

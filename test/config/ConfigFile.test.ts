@@ -80,6 +80,7 @@ openProxy: yes
 udpFragments: true
 connectTimeout: 1h30m
 idleTimeout: 0
+bindTimeout: 5
 allow: 10.20.0.0/16
 logLevel: warn
 maxConnections: 12000
@@ -94,6 +95,7 @@ upstream: socks5h://ann:sesame@a.test
         udpFragments: "true",
         connectTimeout: "1h30m",
         idleTimeout: "0",
+        bindTimeout: "5s",
         allow: ["10.20.0.0/16"],
         logLevel: "warn",
         maxConnections: "12000",
@@ -103,7 +105,7 @@ upstream: socks5h://ann:sesame@a.test
       for (const [key, value] of Object.entries(settings)) {
         assert.deepStrictEqual(value, flags[key as keyof Settings.Settings], key)
       }
-      assert.strictEqual(Object.keys(settings).length, 12)
+      assert.strictEqual(Object.keys(settings).length, 13)
     }))
 
   it.effect("is JSON as well", () =>
@@ -292,6 +294,10 @@ describe("a mistake in a configuration file", () => {
     ["listen: { a: b }", "1:1 listen: is a map; write HOST:PORT, or a list of them"],
     ["rules: allow", "1:1 rules: is a text; write a list of rules"],
     ["rules:", "1:1 rules: is empty; write a list of rules"],
+    ["rules: null", "1:1 rules: is empty; write a list of rules"],
+    ["rules: \"null\"", "1:1 rules: is a text; write a list of rules"],
+    ["rules: 5", "1:1 rules: is a number; write a list of rules"],
+    ["rules: false", "1:1 rules: is false; write a list of rules"],
     ["rules: [allow]", "1:9 rules[0]: is a text; write a map with action"],
     ["lists: [a]", "1:1 lists: is a list; write a map of lists"],
     ["users: { ann: x }", "1:1 users: is a map; write a list of users, or the path of a users file"],
@@ -356,6 +362,10 @@ describe("a mistake in a configuration file", () => {
       "2:13 rules[0].when.hours: \"10:00-10:00\" is no range of hours; write 08:00-18:00"
     ],
     [rule("name: 2"), "2:5 rules[0].name: \"2\" is a number, as rules without a name are called by; choose a word"],
+    [rule("name: \"\""), "2:5 rules[0].name: is empty; write a name, or leave it out"],
+    [rule("groups: [a, ~]"), "2:17 rules[0].groups[1]: is empty; write a name, or leave it out"],
+    [rule("groups:"), "2:5 rules[0].groups: is empty; write a name, or leave it out"],
+    [rule("users: [ann, \"\"]"), "2:18 rules[0].users[1]: is empty; write a name, or leave it out"],
     [rule("when: { hours: 8-18 }"), "2:13 rules[0].when.hours: \"8-18\" is no range of hours; write 08:00-18:00"],
     [
       rule("when: { zone: Mars/One }"),
@@ -437,6 +447,9 @@ describe("a mistake in a configuration file", () => {
     ["a: \"S3cr3t", "1:11 a quote that nothing closes"],
     ["a: S3cr3t: b", "1:4 a colon with a space behind it in a value; put the value in quotes"],
     ["rules: [{ to: *.db.* }]", "1:15 * makes an alias in YAML, and there is no such anchor; put it in quotes"],
+    ["a: !S3cr3t b", "1:4 ! means a type to YAML, which is not known here; put the value in quotes"],
+    ["a: 1\nb: [1, !!int 2]", "2:8 ! means a type to YAML, which is not known here; put the value in quotes"],
+    ["a: !x { b: c }", "1:4 ! means a type to YAML, which is not known here; put the value in quotes"],
     ["a: @S3cr3t", "1:4 a value can't start with this character; put it in quotes"],
     ["a: \"\\S3cr3t\"", "1:5 no such escape in double quotes; write \\\\ for a backslash, or use single quotes"],
     ["a: 1\n b: 2", "1:4 a colon with a space behind it in a value; put the value in quotes"]
@@ -571,6 +584,24 @@ describe("a mistake in a configuration file", () => {
         error.message,
         "sluice.yaml:1:1 qqqqqqqqq0: no such key; sluice config example has all of them (and 19 more)"
       )
+    }))
+
+  it.effect("cuts what is too long to be read", () =>
+    Effect.gen(function*() {
+      const long = "x".repeat(100_000)
+      const start = "x".repeat(100)
+      yield* rejects(
+        `logLevel: ${long}`,
+        `1:1 logLevel: "${start}…" is not one of trace, debug, info, warn, error, none`
+      )
+      yield* rejects(`${long.slice(0, 1000)}: 1`, `1:1 ${start}…: no such key; sluice config example has all of them`)
+      yield* rejects(
+        rule(`ports: ${long}`),
+        `2:5 rules[0].ports: "${start}…" is not a port range; write 80-443, or 443 alone`
+      )
+      const [line = ""] = yield* linesOf(`auth: { http: "http://a", tokenFile: "${long}" }`)
+      assert.match(line, /^sluice\.yaml:1:27 auth\.tokenFile: x+…x+: .*; /)
+      assert.isAtMost(line.length, 1001)
     }))
 
   it.effect("may be the file itself", () =>

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { escape, escapeJson, quote } from "../../src/config/Escape.ts"
+import { escape, escapeJson, quote, quoteWhole } from "../../src/config/Escape.ts"
 
 // oxlint-disable-next-line no-control-regex
 const steering = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/
@@ -22,6 +22,13 @@ describe("escape", () => {
 
   it("quotes so that a value can't end early", () => {
     assert.strictEqual(quote("a\" level=error \\\n"), "\"a\\\" level=error \\\\\\n\"")
+  })
+
+  it("cuts what a complaint has no room for, and no character in half", () => {
+    assert.strictEqual(quote("x".repeat(100)), `"${"x".repeat(100)}"`)
+    assert.strictEqual(quote("x".repeat(101)), `"${"x".repeat(100)}…"`)
+    assert.strictEqual(quote(`${"x".repeat(99)}🙂`), `"${"x".repeat(99)}…"`)
+    assert.strictEqual(quoteWhole("x".repeat(101)), `"${"x".repeat(101)}"`)
   })
 
   it.prop("leaves nothing behind, and JSON stays the same JSON", [AnyText], ([codes]) => {
