@@ -16,6 +16,7 @@ import { access, constants, open, stat, unlink, writeFile } from "node:fs/promis
 import type { BenchError } from "../bench/BenchError.ts"
 import type { Mode } from "../bench/Load.ts"
 import type { Plan } from "../bench/Plan.ts"
+import * as DurationField from "../config/DurationField.ts"
 import { quote } from "../config/Escape.ts"
 import * as Fields from "../config/Fields.ts"
 import { failed, unusable } from "./CommandError.ts"
@@ -155,9 +156,9 @@ const planOf = Effect.fn("bench.plan")(function*(input: Input) {
     proxy,
     mode,
     connections: yield* decode("connections", Fields.Count, connections),
-    duration: yield* millis("duration", Fields.Timeout, duration),
-    warmUp: yield* millis("warm-up", Fields.TimeoutOrZero, warmUp),
-    timeout: yield* millis("timeout", Fields.Timeout, timeout),
+    duration: yield* millis("duration", DurationField.Timeout, duration),
+    warmUp: yield* millis("warm-up", DurationField.TimeoutOrZero, warmUp),
+    timeout: yield* millis("timeout", DurationField.Timeout, timeout),
     ...yield* decodeOption("rate", Fields.Count, rate),
     ...yield* decodeOption("pid", Fields.Count, pid),
     ...yield* decodeOption("generators", Fields.Count, generators),

@@ -12,6 +12,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
+import * as DurationField from "../config/DurationField.ts"
 import { escape, escapeJson, quote } from "../config/Escape.ts"
 import * as Fields from "../config/Fields.ts"
 import type { Plan } from "../probe/Plan.ts"
@@ -106,7 +107,7 @@ const planOf = Effect.fn("probe.plan")(function*({ ownAddress, target, timeout, 
   }
   const plan: Plan = {
     proxy,
-    timeout: yield* decode("timeout", Fields.Timeout, timeout),
+    timeout: yield* decode("timeout", DurationField.Timeout, timeout),
     ...Option.isSome(target) && { target: yield* targetOf(target.value) },
     ...Option.isSome(ownAddress) && {
       ownAddress: yield* ownAddressOf(ownAddress.value)

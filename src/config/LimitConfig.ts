@@ -7,6 +7,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as ClientNetwork from "../policy/ClientNetwork.ts"
 import type { Limits, LimitSet, Rate } from "../policy/Limit.ts"
+import * as DurationField from "./DurationField.ts"
 import * as Fields from "./Fields.ts"
 import * as FileValue from "./FileValue.ts"
 import type * as Shape from "./Shape.ts"
@@ -113,7 +114,7 @@ export interface BanConfig {
 }
 
 const time = (description: string, value: string) =>
-  optional(FileValue.as(Fields.TimeoutOrZero, { description, default: value }))
+  optional(FileValue.as(DurationField.TimeoutOrZero, { description, default: value }))
 
 const Bans = Schema.Struct({
   after: optional(FileValue.as(Fields.Count, { description: "Failed logins of a client that ban it", default: 5 })),

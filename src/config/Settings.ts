@@ -11,6 +11,7 @@ import * as SchemaIssue from "effect/SchemaIssue"
 import * as Str from "effect/String"
 import { protocols } from "../server/Dialect.ts"
 import * as Egress from "../transport/Egress.ts"
+import * as DurationField from "./DurationField.ts"
 import * as Fields from "./Fields.ts"
 
 /** How a setting is presented. */
@@ -61,10 +62,10 @@ const repeatable = <S extends Value>(value: S, docs: Documentation, ...defaults:
   })
 
 const timeout = (docs: Omit<Documentation, "metavar"> & { readonly default: string }) =>
-  withDefault(Fields.Timeout, { metavar: "TIME", ...docs })
+  withDefault(DurationField.Timeout, { metavar: "TIME", ...docs })
 
 const timeoutOrZero = (docs: Omit<Documentation, "metavar"> & { readonly default: string }) =>
-  withDefault(Fields.TimeoutOrZero, { metavar: "TIME", ...docs })
+  withDefault(DurationField.TimeoutOrZero, { metavar: "TIME", ...docs })
 
 const enable = (description: string) => withDefault(Fields.Switch, { kind: "switch", default: "false", description })
 

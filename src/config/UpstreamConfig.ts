@@ -8,6 +8,7 @@ import type { Chain } from "../client/Chain.ts"
 import * as ProxyUrl from "../client/ProxyUrl.ts"
 import * as UpstreamPool from "../client/UpstreamPool.ts"
 import { direct } from "../client/UpstreamPools.ts"
+import * as DurationField from "./DurationField.ts"
 import * as Fields from "./Fields.ts"
 import * as FileValue from "./FileValue.ts"
 import * as Shape from "./Shape.ts"
@@ -98,8 +99,8 @@ const PoolConfig: FileValue.FromFile<Pool> = FileValue.mapped(
     maxFailures: optional(
       FileValue.as(Fields.Count, { description: "Failures in a row that take one out", default: 3 })
     ),
-    ejectFor: optional(FileValue.as(Fields.Timeout, { description: "How long it stays out", default: "30s" })),
-    checkEvery: optional(FileValue.as(Fields.TimeoutOrZero, {
+    ejectFor: optional(FileValue.as(DurationField.Timeout, { description: "How long it stays out", default: "30s" })),
+    checkEvery: optional(FileValue.as(DurationField.TimeoutOrZero, {
       description: "How often each is tried without a destination, where there are several; 0 = never",
       default: "10s"
     }))

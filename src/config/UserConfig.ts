@@ -8,6 +8,7 @@ import * as Expiry from "../policy/Expiry.ts"
 import * as UserFields from "../policy/UserFields.ts"
 import type { Declarations, UserOption } from "../policy/UserOptions.ts"
 import type { Password, StoredUser } from "../policy/UserStore.ts"
+import * as DurationField from "./DurationField.ts"
 import { egress } from "./EgressConfig.ts"
 import { quote } from "./Escape.ts"
 import * as Fields from "./Fields.ts"
@@ -150,11 +151,11 @@ export const AuthConfig: FileValue.FromFile<AuthConfig> = Schema.Struct({
     FileValue.text({ description: "Asked by POST of {user, password, client} as JSON; 200 or 401" }),
     httpUrl
   ),
-  timeout: optional(FileValue.as(Fields.Timeout, {
+  timeout: optional(FileValue.as(DurationField.Timeout, {
     description: "How long the service may take; then nobody is let in",
     default: "2s"
   })),
-  cacheFor: optional(FileValue.as(Fields.TimeoutOrZero, {
+  cacheFor: optional(FileValue.as(DurationField.TimeoutOrZero, {
     description: "How long a login that it allowed needs not be asked about again; 0 = it is asked each time",
     default: "1m"
   })),
@@ -169,7 +170,7 @@ const OptionConfig: FileValue.FromFile<UserOption> = Schema.Union([
       description: "Any word; the same one is given the same address and upstream"
     }),
     stickFor: optional(
-      FileValue.as(Fields.Timeout, { description: "How long after the last login; default: for ever" })
+      FileValue.as(DurationField.Timeout, { description: "How long after the last login; default: for ever" })
     )
   }),
   Schema.Struct({

@@ -6,8 +6,8 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
+import * as FileFault from "../transport/FileFault.ts"
 import { Files } from "../transport/Files.ts"
-import * as FileFault from "./FileFault.ts"
 import { entryFromString, type List, ListBuilder } from "./List.ts"
 
 /** A list can't be used. */

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import { X509Certificate } from "node:crypto"
 import * as NodeTls from "node:tls"
+import * as FileFault from "./FileFault.ts"
 import { Files } from "./Files.ts"
 import type { Tls } from "./ListenAddress.ts"
 import { codeOf } from "./SocketError.ts"
@@ -26,7 +27,10 @@ const readText = Effect.fnUntraced(function*(name: string, path: string): Effect
   const files = yield* Files
   const bytes = yield* Effect.mapError(
     files.read(path),
-    (code) => code === "ENOENT" ? `${name} ${path}: no such file` : `${name} ${path} can't be read (${code})`
+    (code) => {
+      const { fix, problem } = FileFault.words(code)
+      return `${name} ${path}: ${problem}; ${fix}`
+    }
   )
   return Buffer.from(bytes).toString()
 })

@@ -102,7 +102,7 @@ describe("sluice serve --listen", () => {
         [
           ["--listen", `tls://127.0.0.1:0?cert=/none&key=${pair.key}`, "--workers", "2"],
           2,
-          "tls://127.0.0.1:0: cert /none: no such file"
+          "tls://127.0.0.1:0: cert /none: no such file; correct the path"
         ],
         [["--listen", "tls://127.0.0.1:1"], 2, "\"tls://127.0.0.1:1\" has no certificate; add cert=FILE"]
       ]

@@ -130,7 +130,7 @@ tests:
 users: users.txt
 `,
         "1:1 listen: 127.0.0.1:2 is given twice; give it once",
-        "1:10 listen[0]: tls://127.0.0.1:1: cert c.pem: no such file",
+        "1:10 listen[0]: tls://127.0.0.1:1: cert c.pem: no such file; correct the path",
         "1:82 listen[3]: unix:no/such/socket can't be listened on (ENOENT); choose a path in a directory that exists " +
           "and may be written to",
         "2:1 users: users.txt:1: no colon after the name; write NAME:HASH, and for the hash run: sluice hash"

@@ -206,14 +206,14 @@ describe("a listener with TLS", () => {
       writeFileSync(text ?? "", "not a certificate")
       writeFileSync(empty ?? "", "")
       const cases: ReadonlyArray<readonly [files: Partial<ListenAddress.Tls>, problem: string]> = [
-        [{ cert: missing ?? "" }, `cert ${missing}: no such file`],
-        [{ key: missing ?? "" }, `key ${missing}: no such file`],
+        [{ cert: missing ?? "" }, `cert ${missing}: no such file; correct the path`],
+        [{ key: missing ?? "" }, `key ${missing}: no such file; correct the path`],
         [{ cert: text ?? "" }, `cert ${text} has no certificate in PEM`],
         [{ cert: empty ?? "" }, `cert ${empty} has no certificate in PEM`],
         [{ key: empty ?? "" }, `key ${empty} is empty, or can't be read`],
         [{ key: otherKey }, `key ${otherKey} is not that of cert ${pair.cert}`],
         [{ clientCa: text ?? "" }, `clientCa ${text} has no certificate in PEM`],
-        [{ cert: directory }, `cert ${directory} can't be read (EISDIR)`]
+        [{ cert: directory }, `cert ${directory}: is a directory; name a file`]
       ]
       for (const [files, problem] of cases) {
         const listen: ListenAddress.Tls = { ...ListenAddress.tls({ address: anyPort, ...pair }), ...files }
