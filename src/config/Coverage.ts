@@ -149,6 +149,10 @@ const sourcesOfNetwork = <A>(
     )
   )
 
+/** What counts of a list, if that is known: clients have no names. */
+const entriesOf = (key: Key, { entries }: List): ReadonlyArray<Entry> | undefined =>
+  entries?.filter((entry) => key === "to" || entry._tag === "IpNetwork")
+
 /** Which of them take in an item: one alone, or several that each have a part of it. */
 const sourcesOf = <A>(key: Key, item: Item, sources: ReadonlyArray<Source<A>>): ReadonlyArray<A> | undefined => {
   if (isRange(item)) return sourcesOfRange(item, sources)
@@ -158,8 +162,7 @@ const sourcesOf = <A>(key: Key, item: Item, sources: ReadonlyArray<Source<A>>): 
   if (item._tag === "IpNetwork") return sourcesOfNetwork(item, sources)
   // Whatever a name leads to is an address. Until it is known, nothing that names it decides.
   if (item._tag === "Domain") return sourcesOfAll(key, everywhere, sources)
-  // Clients have no names.
-  const parts = item.entries?.filter((entry) => key === "to" || entry._tag === "IpNetwork")
+  const parts = entriesOf(key, item)
   return parts && sourcesOfAll(key, parts, sources)
 }
 
@@ -192,19 +195,16 @@ const mayMeet = (a: Entry, b: Entry): boolean =>
   (a.kind === "glob" || b.kind === "glob")
 
 /** Whether there is surely nothing that both take in. */
-const isItemApart = (a: Item, b: Item): boolean => {
+const isItemApart = (key: Key, a: Item, b: Item): boolean => {
   if (typeof a === "string" || typeof b === "string") return a !== b
   if (isRange(a) || isRange(b)) return isRange(a) && isRange(b) && (a.to < b.from || b.to < a.from)
-  if (a._tag === "List" || b._tag === "List") {
-    return a._tag === "List"
-      ? a.entries?.every((entry) => isItemApart(entry, b)) === true
-      : isItemApart(b, a)
-  }
+  if (a._tag === "List") return entriesOf(key, a)?.every((entry) => isItemApart(key, entry, b)) === true
+  if (b._tag === "List") return isItemApart(key, b, a)
   // A name may lead into any network.
   if (a._tag !== b._tag || mayMeet(a, b)) return false
   return !isTargetWithin(a, b) && !isTargetWithin(b, a)
 }
 
 /** Whether surely nothing passes both conditions, of something that a request has one of. */
-export const areApart = (a: ReadonlyArray<Item>, b: ReadonlyArray<Item> | undefined): boolean =>
-  b?.every((inner) => a.every((outer) => isItemApart(inner, outer))) === true
+export const areApart = (key: Key, a: ReadonlyArray<Item>, b: ReadonlyArray<Item> | undefined): boolean =>
+  b?.every((inner) => a.every((outer) => isItemApart(key, inner, outer))) === true

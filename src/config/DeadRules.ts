@@ -44,12 +44,12 @@ const isSafe = (key: Coverage.Key, outer: Rule, { reach, rule: inner }: Asked, w
       // A user can be in two.
       return !world.haveGroups
     case "users":
-      return !world.haveNames || Coverage.areApart(slips, reach.users)
+      return !world.haveNames || Coverage.areApart(key, slips, reach.users)
     case "to":
-      return Coverage.areApart(slips, inner.conditions.to) &&
+      return Coverage.areApart(key, slips, inner.conditions.to) &&
         (!hasNetworks(outer.not) || isPlain(outer, inner))
     default:
-      return Coverage.areApart(slips, reach[key])
+      return Coverage.areApart(key, slips, reach[key])
   }
 }
 

@@ -80,10 +80,9 @@ export const unheardOf = (
   if (askedBy({ commands, ports, protocols }, world).length === 0) {
     return { key: "ports", why: "lookups ask for no port" }
   }
-  if (users !== undefined && !world.haveNames) return { key: "users", why: "nobody can log in, for there are no users" }
-  if (groups !== undefined && !world.haveGroups) {
-    return { key: "groups", why: "nobody can be in a group, for there are no users" }
-  }
+  const why = "there are no users, as far as is known here"
+  if (users !== undefined && !world.haveNames) return { key: "users", why }
+  if (groups !== undefined && !world.haveGroups) return { key: "groups", why }
   return undefined
 }
 
