@@ -67,13 +67,34 @@ const stateless = ({ config, sourceOf }: Loaded): Lines => {
     ]
 }
 
-const deadRules = ({ rules, sourceOf }: Loaded, { protocols }: Settings): Lines =>
-  DeadRules.find(rules, protocols).map(({ index, key, why }) =>
+/** Whether a certificate can say who a client is: then nobody knows here who there is. */
+const trustsCertificates = ({ listen }: Settings): boolean =>
+  listen.some((address) => address._tag === "Tls" && address.clientCa !== undefined)
+
+/** How rules name the listeners; `undefined` where a port is only known once it is open. */
+const knownListeners = ({ listen }: Settings): Lines | undefined =>
+  listen.some((address) => ListenAddress.inetOf(address)?.port === 0) ? undefined : listen.map(ListenAddress.format)
+
+/** A certificate says nothing of groups. */
+const deadRules = ({ rules, sourceOf }: Loaded, settings: Settings, hasUsers: boolean): Lines =>
+  DeadRules.find(rules, {
+    protocols: settings.protocols,
+    listeners: knownListeners(settings),
+    haveNames: hasUsers || trustsCertificates(settings),
+    haveGroups: hasUsers
+  }).map(({ index, key, why }) =>
     `${sourceOf(["rules", index, ...key === undefined ? [] : [key]])}: can never match: ${escape(why)}`
   )
 
-/** Users and groups that nobody can be; who else may log in is not known where a service decides. */
-const strangers = ({ config, rules, sourceOf }: Loaded, users: ReadonlyArray<StoredUser>): Lines => {
+/**
+ * Users and groups that nobody can be, where there are users; who else may log in is not known where a service decides, or
+ * a certificate.
+ */
+const strangers = (
+  { config, rules, sourceOf }: Loaded,
+  settings: Settings,
+  users: ReadonlyArray<StoredUser>
+): Lines => {
   if (config.auth !== undefined || users.length === 0) return []
   const names = new Set(users.map(({ name }) => name))
   const groups = new Set(users.flatMap(({ groups = [] }) => groups))
@@ -87,7 +108,9 @@ const strangers = ({ config, rules, sourceOf }: Loaded, users: ReadonlyArray<Sto
       known.has(name) ? [] : [`${sourceOf([...path, at])}: ${what} ${quote(name)}, as far as is known here`]
     )
   return rules.flatMap(({ conditions }, index) => [
-    ...unknown(names, "there is no user", conditions.users, ["rules", index, "users"]),
+    ...trustsCertificates(settings)
+      ? []
+      : unknown(names, "there is no user", conditions.users, ["rules", index, "users"]),
     ...unknown(groups, "no user is in the group", conditions.groups, ["rules", index, "groups"])
   ])
 }
@@ -100,10 +123,9 @@ const unknownClasses = ({ config: { limits }, sourceOf }: Loaded, users: Readonl
   })
 
 /** Listeners of rules and tests that clients can't come in by. */
-const unknownListeners = ({ config: { tests }, rules, sourceOf }: Loaded, { listen }: Settings): Lines => {
-  // Which port it will be is not known.
-  if (listen.some((address) => ListenAddress.inetOf(address)?.port === 0)) return []
-  const known = listen.map(ListenAddress.format)
+const unknownListeners = ({ config: { tests }, rules, sourceOf }: Loaded, settings: Settings): Lines => {
+  const known = knownListeners(settings)
+  if (known === undefined) return []
   const complain = (listener: string | undefined, path: ReadonlyArray<PropertyKey>) =>
     listener === undefined || known.includes(listener)
       ? []
@@ -189,8 +211,8 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
   const warnings = [
     ...openProxy(loaded, settings, hasUsers),
     ...stateless(loaded),
-    ...deadRules(loaded, settings),
-    ...strangers(loaded, known),
+    ...deadRules(loaded, settings, hasUsers),
+    ...strangers(loaded, settings, known),
     ...unknownClasses(loaded, known),
     ...MistakenDomains.find(loaded),
     ...unknownListeners(loaded, settings),

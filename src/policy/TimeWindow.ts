@@ -7,6 +7,7 @@ import * as Result from "effect/Result"
 export const dayNames = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"] as const
 
 const dayLength = 1440
+const weekLength = 7 * dayLength
 
 export interface Hours {
   /** Minutes since midnight, up to 1439. */
@@ -62,6 +63,8 @@ export class TimeWindow {
   /** The quarter of an hour that `offset` is for. To ask for it costs a hundred times what is done with it. */
   private quarter = Number.NaN
   private offset = 0
+  /** For each minute of a week, which begins with Sunday, whether it is within. Made when it is asked for. */
+  private minutes: ReadonlyArray<boolean> | undefined = undefined
 
   constructor({ days, hours }: Options, zone: DateTime.TimeZone) {
     this.days = new Set(days ?? dayNames.keys())
@@ -84,16 +87,41 @@ export class TimeWindow {
 
   /** Whether a time, in milliseconds, is within. */
   holds(now: number): boolean {
+    return this.hasMinute(...this.at(now))
+  }
+
+  private hasMinute(day: number, minute: number): boolean {
     const { days, hours: { from, to } } = this
-    const [day, minute] = this.at(now)
     if (from < to) return minute >= from && minute < to && days.has(day)
     return minute >= from && days.has(day) || minute < to && days.has((day + 6) % 7)
   }
 
-  /** Whether it is the same window. */
-  equals({ days, hours: { from, to }, zone }: TimeWindow): boolean {
-    return from === this.hours.from && to === this.hours.to && days.size === this.days.size &&
-      [...days].every((day) => this.days.has(day)) && DateTime.zoneToString(zone) === DateTime.zoneToString(this.zone)
+  private get week(): ReadonlyArray<boolean> {
+    return this.minutes ??= Array.from(
+      { length: weekLength },
+      (_, minute) => this.hasMinute(Math.floor(minute / dayLength), minute % dayLength)
+    )
+  }
+
+  private hasZoneOf({ zone }: TimeWindow): boolean {
+    return DateTime.zoneToString(zone) === DateTime.zoneToString(this.zone)
+  }
+
+  /** Whether no time is outside. */
+  get isAlways(): boolean {
+    return !this.week.includes(false)
+  }
+
+  /** Whether all times of another window are within. Between two zones that is only said of what is always. */
+  contains(other: TimeWindow): boolean {
+    const { week } = this
+    return this.isAlways || this.hasZoneOf(other) && other.week.every((isWithin, minute) => !isWithin || week[minute])
+  }
+
+  /** Whether no time is within both, as far as that can be told: of two zones it is not. */
+  isApartFrom(other: TimeWindow): boolean {
+    const { week } = this
+    return this.hasZoneOf(other) && other.week.every((isWithin, minute) => !isWithin || week[minute] === false)
   }
 
   /** A time as it is seen there: `sun 12:30 in Europe/Berlin`. */

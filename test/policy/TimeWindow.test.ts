@@ -57,6 +57,37 @@ describe("TimeWindow", () => {
     )
   })
 
+  it("contains windows of the same zone, and is apart from others", () => {
+    const night = window("mon", "22:00-06:00")
+    for (
+      const [outer, inner, contains, isApart] of [
+        [window("mon-fri", undefined), window("tue", "08:00-09:00"), true, false],
+        [window("tue", undefined), window("mon-fri", undefined), false, false],
+        [night, window("tue", "00:00-05:59"), true, false],
+        [night, window("mon", "00:00-05:59"), false, true],
+        [night, night, true, false],
+        [window("mon-tue", undefined), night, true, false],
+        [window("mon", undefined), night, false, false],
+        [window(undefined, "00:00-24:00"), window("mon", undefined, "Asia/Tokyo"), true, false],
+        [window("mon", undefined), window("mon", undefined, "Asia/Tokyo"), false, false],
+        [window("mon", undefined), window("wed", undefined, "Asia/Tokyo"), false, false]
+      ] as const
+    ) {
+      assert.deepStrictEqual(
+        [outer.contains(inner), outer.isApartFrom(inner)],
+        [contains, isApart],
+        `${outer}, ${inner}`
+      )
+    }
+  })
+
+  it("knows when no time is outside", () => {
+    assert.isTrue(window(undefined, "00:00-24:00").isAlways)
+    assert.isTrue(window("mon-sun", undefined).isAlways)
+    assert.isFalse(window("mon-sat", undefined).isAlways)
+    assert.isFalse(window(undefined, "08:00-07:59").isAlways)
+  })
+
   it("goes on after midnight, as part of the day that it began on", () => {
     assert.deepStrictEqual(
       holds(
