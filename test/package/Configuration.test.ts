@@ -52,6 +52,6 @@ describe("docs/configuration.md", () => {
         { cwd: folder }
       )
       assert.strictEqual(explained.code, 0, explained.stderr)
-      assert.include(explained.stdout, "rule no-databases")
+      assert.include(explained.stdout, "result: allowed by rule databases")
     }))
 })
