@@ -9,6 +9,7 @@ import type { Entry, List } from "../policy/List.ts"
 import { NetworkSet } from "../policy/NetworkSet.ts"
 import type { Rule } from "../policy/Rule.ts"
 import { HolderMap, type Holders, RuleBits } from "../policy/RuleBits.ts"
+import { type Glob, Globs } from "../policy/TargetIndex.ts"
 import type { PortRange } from "../transport/PortRange.ts"
 import * as Coverage from "./Coverage.ts"
 import type { Reach } from "./Reach.ts"
@@ -22,6 +23,9 @@ const compare = (a: AddressWords.Prefix, b: AddressWords.Prefix): number => {
   }
   return a.bits - b.bits
 }
+
+/** How many bits longer the prefix of a part is at most: nobody puts a network together from 256 parts, or more. */
+const deepest = 8
 
 interface Held<A> {
   readonly item: A
@@ -54,7 +58,7 @@ class Networks {
     for (let at = this.firstFrom(prefix); at < this.sorted.length; at++) {
       const held = this.sorted[at]
       if (held === undefined || !Coverage.isPrefixWithin(held.item, prefix)) return
-      held.holders.addTo(into)
+      if (held.item.bits <= prefix.bits + deepest) held.holders.addTo(into)
     }
   }
 
@@ -74,15 +78,16 @@ class Networks {
 class Holding {
   private readonly texts = new HolderMap<string>()
   private readonly ranges: Array<Held<PortRange>> = []
-  private readonly globs: Array<Held<Domain.Domain>> = []
   private readonly lists = new HolderMap<List>()
   /** What they have in them is not known one by one. */
   private readonly longLists: Array<Holders> = []
   private readonly networks: Networks
+  private readonly globs: Globs
 
   constructor(conditions: ReadonlyArray<ReadonlyArray<Coverage.Item> | undefined>) {
     const size = conditions.length
     const networks: Array<Held<IpNetwork.IpNetwork>> = []
+    const globs: Array<Glob> = []
     const put = (text: string, index: number, onNew?: (holders: Holders) => void) =>
       this.texts.hold(text, index, size, onNew)
     const putEntry = (item: Entry, index: number): void => {
@@ -90,7 +95,7 @@ class Holding {
         return put(IpNetwork.format(item), index, (holders) => networks.push({ item, holders }))
       }
       put(Domain.format(item), index, (holders) => {
-        if (item.kind === "glob") this.globs.push({ item, holders })
+        if (item.kind === "glob") globs.push({ text: item.text, holders })
       })
     }
     for (const [index, items = []] of conditions.entries()) {
@@ -106,6 +111,7 @@ class Holding {
       }
     }
     this.networks = new Networks(networks)
+    this.globs = new Globs(globs)
   }
 
   /** Adds the rules that may take in an item, or have a part in that. */
@@ -133,7 +139,7 @@ class Holding {
     for (let at = 0; at !== -1; at = text.indexOf(".", at + 1)) {
       this.texts.get(at === 0 && !text.startsWith(".") ? `.${text}` : text.slice(at))?.addTo(into)
     }
-    for (const { holders, item: glob } of this.globs) if (Coverage.isDomainWithin(item, glob)) holders.addTo(into)
+    this.globs.collect(text, into)
     // Wherever a name may lead.
     for (const network of Coverage.everywhere) this.texts.get(IpNetwork.format(network))?.addTo(into)
   }
