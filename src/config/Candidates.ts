@@ -77,6 +77,7 @@ class Networks {
 /** The rules that have a condition, by what it has in it. */
 class Holding {
   private readonly texts = new HolderMap<string>()
+  private readonly ports = new HolderMap<number>()
   private readonly ranges: Array<Held<PortRange>> = []
   private readonly lists = new HolderMap<List>()
   /** What they have in them is not known one by one. */
@@ -102,7 +103,8 @@ class Holding {
       for (const item of items) {
         if (typeof item === "string") put(item, index)
         else if (Coverage.isRange(item)) {
-          put(`${item.from}-${item.to}`, index, (holders) => this.ranges.push({ item, holders }))
+          if (item.from === item.to) this.ports.hold(item.from, index, size)
+          else put(`${item.from}-${item.to}`, index, (holders) => this.ranges.push({ item, holders }))
         } else if (item._tag !== "List") putEntry(item, index)
         else {
           this.lists.hold(item, index, size, (holders) => item.entries === undefined && this.longLists.push(holders))
@@ -117,11 +119,18 @@ class Holding {
   /** Adds the rules that may take in an item, or have a part in that. */
   collect(item: Coverage.Item, into: RuleBits): void {
     if (typeof item === "string") this.texts.get(item)?.addTo(into)
-    else if (Coverage.isRange(item)) {
-      for (const { holders, item: { from, to } } of this.ranges) {
-        if (from <= item.to && item.from <= to) holders.addTo(into)
-      }
-    } else this.collectTarget(item, into)
+    else if (Coverage.isRange(item)) this.collectRange(item, into)
+    else this.collectTarget(item, into)
+  }
+
+  /** Single ports are looked up, as long as that takes less than to look at all. */
+  private collectRange({ from, to }: PortRange, into: RuleBits): void {
+    if (to - from < this.ports.size) {
+      for (let port = from; port <= to; port++) this.ports.get(port)?.addTo(into)
+    } else {
+      for (const [port, holders] of this.ports) if (from <= port && port <= to) holders.addTo(into)
+    }
+    for (const { holders, item } of this.ranges) if (from <= item.to && item.from <= to) holders.addTo(into)
   }
 
   private collectTarget(item: Coverage.Target, into: RuleBits): void {
