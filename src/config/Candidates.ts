@@ -9,6 +9,7 @@ import type { Entry, List } from "../policy/List.ts"
 import { NetworkSet } from "../policy/NetworkSet.ts"
 import type { Rule } from "../policy/Rule.ts"
 import { HolderMap, type Holders, RuleBits } from "../policy/RuleBits.ts"
+import { type Glob, Globs } from "../policy/TargetIndex.ts"
 import type { PortRange } from "../transport/PortRange.ts"
 import * as Coverage from "./Coverage.ts"
 import type { Reach } from "./Reach.ts"
@@ -22,6 +23,9 @@ const compare = (a: AddressWords.Prefix, b: AddressWords.Prefix): number => {
   }
   return a.bits - b.bits
 }
+
+/** How many bits longer the prefix of a part is at most: nobody puts a network together from 256 parts, or more. */
+const deepest = 8
 
 interface Held<A> {
   readonly item: A
@@ -54,7 +58,7 @@ class Networks {
     for (let at = this.firstFrom(prefix); at < this.sorted.length; at++) {
       const held = this.sorted[at]
       if (held === undefined || !Coverage.isPrefixWithin(held.item, prefix)) return
-      held.holders.addTo(into)
+      if (held.item.bits <= prefix.bits + deepest) held.holders.addTo(into)
     }
   }
 
@@ -73,16 +77,18 @@ class Networks {
 /** The rules that have a condition, by what it has in it. */
 class Holding {
   private readonly texts = new HolderMap<string>()
+  private readonly ports = new HolderMap<number>()
   private readonly ranges: Array<Held<PortRange>> = []
-  private readonly globs: Array<Held<Domain.Domain>> = []
   private readonly lists = new HolderMap<List>()
   /** What they have in them is not known one by one. */
   private readonly longLists: Array<Holders> = []
   private readonly networks: Networks
+  private readonly globs: Globs
 
   constructor(conditions: ReadonlyArray<ReadonlyArray<Coverage.Item> | undefined>) {
     const size = conditions.length
     const networks: Array<Held<IpNetwork.IpNetwork>> = []
+    const globs: Array<Glob> = []
     const put = (text: string, index: number, onNew?: (holders: Holders) => void) =>
       this.texts.hold(text, index, size, onNew)
     const putEntry = (item: Entry, index: number): void => {
@@ -90,14 +96,15 @@ class Holding {
         return put(IpNetwork.format(item), index, (holders) => networks.push({ item, holders }))
       }
       put(Domain.format(item), index, (holders) => {
-        if (item.kind === "glob") this.globs.push({ item, holders })
+        if (item.kind === "glob") globs.push({ text: item.text, holders })
       })
     }
     for (const [index, items = []] of conditions.entries()) {
       for (const item of items) {
         if (typeof item === "string") put(item, index)
         else if (Coverage.isRange(item)) {
-          put(`${item.from}-${item.to}`, index, (holders) => this.ranges.push({ item, holders }))
+          if (item.from === item.to) this.ports.hold(item.from, index, size)
+          else put(`${item.from}-${item.to}`, index, (holders) => this.ranges.push({ item, holders }))
         } else if (item._tag !== "List") putEntry(item, index)
         else {
           this.lists.hold(item, index, size, (holders) => item.entries === undefined && this.longLists.push(holders))
@@ -106,16 +113,24 @@ class Holding {
       }
     }
     this.networks = new Networks(networks)
+    this.globs = new Globs(globs)
   }
 
   /** Adds the rules that may take in an item, or have a part in that. */
   collect(item: Coverage.Item, into: RuleBits): void {
     if (typeof item === "string") this.texts.get(item)?.addTo(into)
-    else if (Coverage.isRange(item)) {
-      for (const { holders, item: { from, to } } of this.ranges) {
-        if (from <= item.to && item.from <= to) holders.addTo(into)
-      }
-    } else this.collectTarget(item, into)
+    else if (Coverage.isRange(item)) this.collectRange(item, into)
+    else this.collectTarget(item, into)
+  }
+
+  /** Single ports are looked up, as long as that takes less than to look at all. */
+  private collectRange({ from, to }: PortRange, into: RuleBits): void {
+    if (to - from < this.ports.size) {
+      for (let port = from; port <= to; port++) this.ports.get(port)?.addTo(into)
+    } else {
+      for (const [port, holders] of this.ports) if (from <= port && port <= to) holders.addTo(into)
+    }
+    for (const { holders, item } of this.ranges) if (from <= item.to && item.from <= to) holders.addTo(into)
   }
 
   private collectTarget(item: Coverage.Target, into: RuleBits): void {
@@ -133,7 +148,7 @@ class Holding {
     for (let at = 0; at !== -1; at = text.indexOf(".", at + 1)) {
       this.texts.get(at === 0 && !text.startsWith(".") ? `.${text}` : text.slice(at))?.addTo(into)
     }
-    for (const { holders, item: glob } of this.globs) if (Coverage.isDomainWithin(item, glob)) holders.addTo(into)
+    this.globs.collect(text, into)
     // Wherever a name may lead.
     for (const network of Coverage.everywhere) this.texts.get(IpNetwork.format(network))?.addTo(into)
   }

@@ -40,7 +40,7 @@ export const prefixOf = (network: IpNetwork.IpNetwork): AddressWords.Prefix => {
 export const isPrefixWithin = (inner: AddressWords.Prefix, outer: AddressWords.Prefix): boolean =>
   outer.bits <= inner.bits && AddressWords.contains(outer, inner.words)
 
-export const isDomainWithin = (inner: Domain.Domain, outer: Domain.Domain): boolean => {
+const isDomainWithin = (inner: Domain.Domain, outer: Domain.Domain): boolean => {
   if (inner.kind === outer.kind && inner.text === outer.text) return true
   if (outer.kind === "exact") return false
   if (outer.kind === "suffix") {

@@ -128,17 +128,18 @@ const covering = (
   world: Reach.World
 ): ReadonlyArray<Asked> | undefined => {
   const { alone, together } = index.of(asked.reach)
+  const refused = new Set<number>()
   for (const at of alone) {
     const before = all[at]
-    if (before !== undefined && matchesAll(before.rule, asked) && isComparable(before.rule, asked, world)) {
-      return [before]
-    }
+    if (before === undefined || !matchesAll(before.rule, asked)) continue
+    if (isComparable(before.rule, asked, world)) return [before]
+    refused.add(at)
   }
   for (const [key, candidates] of together) {
     const sources = candidates.flatMap((at): ReadonlyArray<Coverage.Source<Asked>> => {
       const before = all[at]
       const items = Coverage.itemsOf(before?.rule.conditions, key)
-      return before !== undefined && items !== undefined && matchesAll(before.rule, asked, key) &&
+      return before !== undefined && items !== undefined && !refused.has(at) && matchesAll(before.rule, asked, key) &&
           isComparable(before.rule, asked, world)
         ? [{ of: before, items }]
         : []

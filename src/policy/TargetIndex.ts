@@ -17,7 +17,7 @@ const put = <K, A>(map: Map<K, Array<A>>, key: K, item: A): void => {
   else known.push(item)
 }
 
-interface Glob {
+export interface Glob {
   readonly text: string
   readonly holders: Holders
 }
@@ -32,7 +32,7 @@ const piecesOf = (glob: string): ReadonlyArray<number> =>
   )
 
 /** Globs, each found by that piece of it that the fewest others have. */
-class Globs {
+export class Globs {
   private readonly byPiece = new Map<number, Array<Glob>>()
   private readonly others: Array<Glob> = []
 
@@ -49,6 +49,7 @@ class Globs {
     }
   }
 
+  /** Adds the rules that have a glob for the name; or for another glob, taken for a name. */
   collect(name: string, into: RuleBits): void {
     for (const glob of this.others) this.tryOne(glob, name, into)
     if (this.byPiece.size === 0) return

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import * as Certificates from "../support/Certificates.ts"
 import * as Cli from "../support/Cli.ts"
 import { closedPort, echo } from "../support/Targets.ts"
 
@@ -230,6 +231,51 @@ rules:
       "5:5 rules[2]: can never match: rule 1 and rule corp before it match all that it would",
       "6:7 rules[3].protocols: can never match: clients can speak nothing but socks5, socks4 here"
     ))
+
+  it.live("warns of rules for users where there are none, and of those behind one that matches all that is served", () =>
+    Effect.gen(function*() {
+      yield* fine(
+        "nobody.yaml",
+        `rules:
+  - { users: ann, action: deny }
+  - { groups: staff, action: deny }
+  - { not: { when: { days: mon-sun } }, action: deny }
+  - { listeners: "127.0.0.1:1080", not: { users: ann, ports: 25 }, action: allow }
+  - { ports: 443, action: deny }
+`,
+        "5 rules, 0 tests passed",
+        "2:7 rules[0].users: can never match: there are no users, as far as is known here",
+        "3:7 rules[1].groups: can never match: there are no users, as far as is known here",
+        "4:7 rules[2].not: can never match: excepts all of it by its when",
+        "6:5 rules[4]: can never match: rule 4 before it matches all that it would"
+      )
+      yield* fine(
+        "service.yaml",
+        `auth: { http: "http://127.0.0.1:1/" }
+rules: [{ users: ann, action: deny }, { groups: staff, action: deny }]
+`,
+        "2 rules, 0 tests passed"
+      )
+    }))
+
+  it.live("says nothing of users whom a certificate names, and of groups that they are in none", () =>
+    Effect.gen(function*() {
+      const { cert, key } = yield* Certificates.make(yield* Certificates.directory, "server", "127.0.0.1")
+      const listen = `listen: "tls://127.0.0.1:1443?cert=${cert}&key=${key}&clientCa=${cert}"\n`
+      const rules = "rules: [{ users: host-1, action: deny }, { groups: staff, action: deny }]\n"
+      yield* fine(
+        "mutual.yaml",
+        listen + rules,
+        "2 rules, 0 tests passed",
+        "2:44 rules[1].groups: can never match: there are no users, as far as is known here"
+      )
+      yield* fine(
+        "both.yaml",
+        `${listen}users: [{ name: ann, password: "${hash}" }]\n${rules}`,
+        "2 rules, 0 tests passed",
+        "3:44 rules[1].groups: no user is in the group \"staff\", as far as is known here"
+      )
+    }))
 
   it.live("refuses what serve would for an open proxy, and warns of one that is meant, unless the rules close it", () =>
     Effect.gen(function*() {
