@@ -9,7 +9,7 @@ import * as Judge from "../config/Judge.ts"
 import * as LoginJudge from "../config/LoginJudge.ts"
 import type { Settings } from "../config/Settings.ts"
 import * as Visitor from "../config/Visitor.ts"
-import type { AccessRequest, Verdict } from "../policy/AccessPolicy.ts"
+import type { AccessRequest } from "../policy/AccessPolicy.ts"
 import * as ClientNetwork from "../policy/ClientNetwork.ts"
 import * as Limit from "../policy/Limit.ts"
 import type * as RuleEngine from "../policy/RuleEngine.ts"
@@ -29,6 +29,10 @@ export interface Question {
   readonly destination: Host.HostPort
   /** With its options. */
   readonly username: string | undefined
+  /** In the place of those that are known of the user. */
+  readonly groups: ReadonlyArray<string> | undefined
+  /** The class of limits, likewise. */
+  readonly limits: string | undefined
   readonly client: NetAddress.IpAddress | undefined
   readonly listener: string | undefined
   readonly protocol: string | undefined
@@ -89,10 +93,10 @@ const limitWords = (limits: Limit.Limits): string => {
 
 const limitLines = (
   { config: { limits } }: Loaded,
-  { name, user }: Visitor.Visitor,
+  name: string | undefined,
   groups: Lines,
   client: NetAddress.IpAddress | undefined,
-  { limits: limitClass = user?.limits }: Verdict
+  limitClass: string | undefined
 ): Lines => {
   const classed = limitClass === undefined ? undefined : limits.classes?.get(limitClass)
   const address = `client ${client === undefined ? "(no address)" : ClientNetwork.of(client)}`
@@ -152,9 +156,12 @@ const answer = Effect.fnUntraced(function*(
   return { judgement: yield* judge(request, found.success, now), addresses: found.success }
 })
 
+const unknownOfService =
+  "what the login service says of the user is not known here: --groups and --limits stand for that, egress does not show"
+
 /** Explains a request. Fails with what is wrong with the user's name, or with a users file. */
 export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, question: Question) {
-  const { at, client, command, destination, listener, protocol, username } = question
+  const { at, client, command, destination, groups: given, listener, protocol, username } = question
   const settings = yield* ConfigFile.settingsOf(loaded)
   const users = yield* Effect.mapError(KnownUsers.read({ loaded, settings }), ({ message }) => unusable(message))
   const visitor = username === undefined
@@ -163,7 +170,14 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
       Effect.fromResult(Visitor.fromName(loaded, settings, users, username)),
       (problem) => unusable(`--user: ${problem}`)
     )
-  const request = Visitor.requestOf(visitor, settings, { client, listener, protocol, command, destination })
+  const request = Visitor.requestOf(visitor, settings, {
+    client,
+    groups: given,
+    listener,
+    protocol,
+    command,
+    destination
+  })
   const groups = request.groups ?? []
   const now = at ?? (yield* Clock.currentTimeMillis)
   const judge = yield* Judge.make(loaded, settings)
@@ -191,9 +205,11 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
     : undefined
   const from = client === undefined ? "" : ` from ${NetAddress.formatIp(client)}`
   const listeners = settings.listen.map(ListenAddress.format)
+  const isService = visitor.name !== undefined && visitor.user === undefined && loaded.config.auth !== undefined
   const isElsewhere = listener !== undefined && !listeners.includes(listener)
   return [
     `${command} ${Host.formatHostPort(destination)} by ${who}${from}`,
+    ...isService && given === undefined ? [unknownOfService] : [],
     ...isElsewhere ? [`nobody comes in by ${listener}: it is none of ${listeners.join(", ")}`] : [],
     ...trouble === undefined ? [] : [trouble],
     ...explanations.flat(),
@@ -202,7 +218,7 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
       ? [
         ExplainedRoute.upstream(loaded, settings, visitor, judgement.verdict),
         ExplainedRoute.egress(settings, visitor, judgement.verdict),
-        ...limitLines(loaded, visitor, groups, client, limiting)
+        ...limitLines(loaded, visitor.name, groups, client, limiting.limits ?? question.limits ?? visitor.user?.limits)
       ]
       : []
   ]

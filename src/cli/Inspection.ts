@@ -1,5 +1,4 @@
 /** What is wrong with a configuration, and what is odd about it: what `sluice check` prints. */
-import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as NetAddress from "effect/net/NetAddress"
@@ -13,7 +12,9 @@ import { escape, quote } from "../config/Escape.ts"
 import type { Settings } from "../config/Settings.ts"
 import * as Expiry from "../policy/Expiry.ts"
 import type { Rule } from "../policy/Rule.ts"
+import * as UsageFile from "../policy/UsageFile.ts"
 import type { StoredUser } from "../policy/UserStore.ts"
+import * as Certificates from "../transport/Certificates.ts"
 import * as Egress from "../transport/Egress.ts"
 import * as Interfaces from "../transport/Interfaces.ts"
 import * as ListenAddress from "../transport/ListenAddress.ts"
@@ -22,8 +23,8 @@ import * as ListenFailure from "./ListenFailure.ts"
 import * as ListenTrial from "./ListenTrial.ts"
 import * as MistakenDomains from "./MistakenDomains.ts"
 import * as Soundness from "./Soundness.ts"
-import * as UnknownClasses from "./UnknownClasses.ts"
 import * as UpstreamReach from "./UpstreamReach.ts"
+import * as UserOddities from "./UserOddities.ts"
 
 type Loaded = ConfigFile.Loaded
 type Lines = ReadonlyArray<string>
@@ -47,8 +48,12 @@ const readUsers = (loaded: Loaded, settings: Settings) =>
 
 /** Why a file can't be kept there, if it can't. */
 const fileProblem = (path: string): string | undefined => {
-  if (Fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false) return "is no regular file; give another path"
+  const stat = Fs.statSync(path, { throwIfNoEntry: false })
+  if (stat?.isFile() === false) return "is no regular file; give another path"
   try {
+    if (stat !== undefined && !UsageFile.isOurs(Fs.readFileSync(path, "utf8"))) {
+      return "is another kind of file; give another path"
+    }
     Fs.accessSync(dirname(path), Fs.constants.W_OK)
     return undefined
   } catch {
@@ -67,10 +72,6 @@ const stateless = ({ config, sourceOf }: Loaded): Lines => {
     ]
 }
 
-/** Whether a certificate can say who a client is: then nobody knows here who there is. */
-const trustsCertificates = ({ listen }: Settings): boolean =>
-  listen.some((address) => address._tag === "Tls" && address.clientCa !== undefined)
-
 /** How rules name the listeners; `undefined` where a port is only known once it is open. */
 const knownListeners = ({ listen }: Settings): Lines | undefined =>
   listen.some((address) => ListenAddress.inetOf(address)?.port === 0) ? undefined : listen.map(ListenAddress.format)
@@ -80,47 +81,11 @@ const deadRules = ({ rules, sourceOf }: Loaded, settings: Settings, hasUsers: bo
   DeadRules.find(rules, {
     protocols: settings.protocols,
     listeners: knownListeners(settings),
-    haveNames: hasUsers || trustsCertificates(settings),
+    haveNames: hasUsers || UserOddities.trustsCertificates(settings),
     haveGroups: hasUsers
   }).map(({ index, key, why }) =>
     `${sourceOf(["rules", index, ...key === undefined ? [] : [key]])}: can never match: ${escape(why)}`
   )
-
-/**
- * Users and groups that nobody can be, where there are users; who else may log in is not known where a service decides, or
- * a certificate.
- */
-const strangers = (
-  { config, rules, sourceOf }: Loaded,
-  settings: Settings,
-  users: ReadonlyArray<StoredUser>
-): Lines => {
-  if (config.auth !== undefined || users.length === 0) return []
-  const names = new Set(users.map(({ name }) => name))
-  const groups = new Set(users.flatMap(({ groups = [] }) => groups))
-  const unknown = (
-    known: ReadonlySet<string>,
-    what: string,
-    given: Lines | undefined,
-    path: ReadonlyArray<PropertyKey>
-  ) =>
-    (given ?? []).flatMap((name, at) =>
-      known.has(name) ? [] : [`${sourceOf([...path, at])}: ${what} ${quote(name)}, as far as is known here`]
-    )
-  return rules.flatMap(({ conditions }, index) => [
-    ...trustsCertificates(settings)
-      ? []
-      : unknown(names, "there is no user", conditions.users, ["rules", index, "users"]),
-    ...unknown(groups, "no user is in the group", conditions.groups, ["rules", index, "groups"])
-  ])
-}
-
-/** Of a users file; what stands in the configuration itself is a mistake there. One user stands for all of a class. */
-const unknownClasses = ({ config: { limits }, sourceOf }: Loaded, users: ReadonlyArray<StoredUser>): Lines =>
-  Arr.dedupeWith(users, (a, b) => a.limits === b.limits).flatMap(({ limits: name, name: user }) => {
-    const problem = UnknownClasses.problem(name, limits.classes ?? new Map())
-    return problem === undefined ? [] : [`${sourceOf(["users"])}: user ${quote(user)}: ${problem}`]
-  })
 
 /** Listeners of rules and tests that clients can't come in by. */
 const unknownListeners = ({ config: { tests }, rules, sourceOf }: Loaded, settings: Settings): Lines => {
@@ -167,13 +132,22 @@ const foreignEgress = (
   ]
 }
 
-const expired = ({ config: { users = [] }, sourceOf }: Loaded, now: number): Lines =>
-  users.flatMap(({ expires, name, passwords }, index) => {
-    const last = Math.min(expires ?? Infinity, Math.max(...passwords.map(({ expires = Infinity }) => expires)))
-    return last > now
-      ? []
-      : [`${sourceOf(["users", index])}: ${quote(name)} can't log in any more: expired ${Expiry.format(last)}`]
-  })
+/** Certificates that clients may refuse by now. */
+const aged = Effect.fnUntraced(function*({ sourceOf }: Loaded, { listen }: Settings, now: number) {
+  const lines = yield* Effect.forEach(listen, (address, index) =>
+    address._tag !== "Tls"
+      ? Effect.succeed([])
+      : Effect.match(Certificates.validity(address), {
+        // What can't be read has been complained about.
+        onFailure: () => [],
+        onSuccess: ({ from, until }) => {
+          const place = `${sourceOf(["listen", index])}: cert ${escape(address.cert)}`
+          if (now >= until) return [`${place} expired at ${Expiry.format(until)}`]
+          return now < from ? [`${place} is good from ${Expiry.format(from)} only`] : []
+        }
+      }))
+  return lines.flat()
+})
 
 /** Whether it asks for nobody in particular. */
 const isForAll = ({ action, conditions: { clients, groups, users }, shadow }: Rule): boolean =>
@@ -212,12 +186,11 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
     ...openProxy(loaded, settings, hasUsers),
     ...stateless(loaded),
     ...deadRules(loaded, settings, hasUsers),
-    ...strangers(loaded, settings, known),
-    ...unknownClasses(loaded, known),
+    ...Result.isFailure(users) ? [] : UserOddities.find(loaded, settings, known, now),
     ...MistakenDomains.find(loaded),
     ...unknownListeners(loaded, settings),
     ...foreignEgress(loaded, settings, known),
-    ...expired(loaded, now),
+    ...yield* aged(loaded, settings, now),
     ...yield* UpstreamReach.unreached(loaded, settings)
   ]
   const inspection: Inspection = { problems, warnings }

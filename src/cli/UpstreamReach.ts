@@ -1,8 +1,9 @@
-/** Whether somebody is where the upstreams are said to be. */
+/** Whether somebody is where the upstreams, and the login service, are said to be. */
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
+import * as Result from "effect/Result"
 import type { ProxyUrl } from "../client/ProxyUrl.ts"
 import type { Loaded } from "../config/ConfigFile.ts"
 import type { Settings } from "../config/Settings.ts"
@@ -16,17 +17,25 @@ const connectTimeout = "2 seconds"
 
 type Address = ProxyUrl["address"]
 
+/** Where a service is that is asked by HTTP. */
+const addressOf = (text: string): Address | undefined => {
+  const { hostname, port, protocol } = new URL(text)
+  const usual = protocol === "https:" ? "443" : "80"
+  return Result.getOrUndefined(Host.hostPortFromString(`${hostname}:${port === "" ? usual : port}`))
+}
+
 /** Of a chain, only the first proxy is reached from here. */
 const firsts = ({ config, sourceOf }: Loaded, { upstream }: Settings) => {
   const places = new Map<string, readonly [address: Address, place: string]>()
-  const add = (proxy: ProxyUrl | undefined, place: string) => {
-    if (proxy === undefined) return
-    const key = Host.formatHostPort(proxy.address)
-    if (!places.has(key)) places.set(key, [proxy.address, place])
+  const add = (address: Address | undefined, place: string) => {
+    if (address === undefined) return
+    const key = Host.formatHostPort(address)
+    if (!places.has(key)) places.set(key, [address, place])
   }
-  add(upstream[0], sourceOf(["upstream"]))
+  add(upstream[0]?.address, sourceOf(["upstream"]))
+  add(config.auth && addressOf(config.auth.http), sourceOf(["auth", "http"]))
   for (const [name, { chains }] of Object.entries(config.upstreams)) {
-    for (const [index, [proxy]] of chains.entries()) add(proxy, sourceOf(["upstreams", name, "proxies", index]))
+    for (const [index, [{ address }]] of chains.entries()) add(address, sourceOf(["upstreams", name, "proxies", index]))
   }
   return [...places.values()]
 }

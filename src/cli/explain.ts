@@ -34,6 +34,11 @@ const flags = {
   user: text("user", "NAME", "Who asks, with options as a client would give them; no password (default: nobody)").pipe(
     Flag.optional
   ),
+  groups: text("groups", "NAME,...", "The user's groups, as a login service would tell them (default: those in users)")
+    .pipe(
+      Flag.optional
+    ),
+  limits: text("limits", "NAME", "The user's class of limits, likewise").pipe(Flag.optional),
   client: text("client", "IP", "From where (default: from nowhere that is known)").pipe(Flag.optional),
   listener: text("listener", "HOST:PORT", "Where the client comes in (default: the first listener)").pipe(
     Flag.optional
@@ -89,6 +94,10 @@ export const explain = Command.make(
       command: input.command,
       destination,
       username: Option.getOrUndefined(input.user),
+      groups: Option.getOrUndefined(input.groups)?.split(",").map((group) => group.trim()).filter((group) =>
+        group !== ""
+      ),
+      limits: Option.getOrUndefined(input.limits),
       client,
       listener,
       protocol: Option.getOrUndefined(input.protocol),

@@ -53,20 +53,25 @@ const columns = ["label", "groups", "expires", "from", "limits", "egress", "egre
 
 type Given = { readonly [K in Key]: Option.Option<string> }
 
-/** The flags that are given, as fields of a line. */
-const fieldsOf = Effect.fnUntraced(function*(given: Given) {
+/** The flags that are given, as fields of a line; an empty one lifts what was said before. */
+const fieldsOf = Effect.fnUntraced(function*(given: Given, mayLift: boolean) {
   const UserFields = yield* importFields
   const fields: UserFields = {}
+  const lifted = new Set<Key>()
   for (const key of columns) {
     const value = given[key]
     if (Option.isNone(value)) continue
+    if (mayLift && value.value === "" && key !== "label") {
+      lifted.add(key)
+      continue
+    }
     const parsed = UserFields.valueOf(key, value.value)
     if (Result.isFailure(parsed)) {
       return yield* unusable(`--${key}: ${parsed.failure.problem}; ${parsed.failure.fix}`)
     }
     Object.assign(fields, parsed.success)
   }
-  return fields
+  return { fields, lifted }
 })
 
 const checkName = Effect.fnUntraced(function*(name: string) {
@@ -87,12 +92,12 @@ const put = (what: "add" | "replace") =>
   Effect.fnUntraced(function*({ file, name, withoutPassword, ...given }: Input) {
     yield* checkFile(file)
     yield* checkName(name)
-    const fields = yield* fieldsOf(given)
+    const { fields, lifted } = yield* fieldsOf(given, what === "replace")
     const Edit = yield* importEdit
     const FileEdit = yield* importFile
     const { hash } = yield* importHash
     const withHash = (hash: Redacted.Redacted<string>) => ({
-      change: (text: string) => Edit[what](text, { path: file, name, hash, fields }),
+      change: (text: string) => Edit[what](text, { path: file, name, hash, fields, lifted }),
       create: what === "add"
     })
     // Before anybody thinks of a password that is of no use, and holds the lock meanwhile.
@@ -108,7 +113,9 @@ const add = Command.make("add", { file, name, ...flags }, put("add")).pipe(
 )
 
 const passwd = Command.make("passwd", { file, name, ...flags }, put("replace")).pipe(
-  Command.withDescription("Change a user's password, and with it what is given besides")
+  Command.withDescription(
+    "Change a user's password, and with it what is given besides; an empty text, as in --groups '', takes back what was said"
+  )
 )
 
 const remove = Command.make(

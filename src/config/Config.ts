@@ -100,7 +100,10 @@ const valueOf = (setting: Settings.Setting, docs: FileValue.Docs): FileValue.Fro
   if (key === "listen") return FileValue.refine(FileValue.as(Fields.ListenAddress, docs), listenInFolder)
   return key === "protocols"
     ? FileValue.mapped(
-      FileValue.listOf(FileValue.text({ shape: Shape.of(Fields.Protocols) }), docs),
+      FileValue.nonEmpty(
+        FileValue.listOf(FileValue.text({ shape: Shape.of(Fields.Protocols) }), docs),
+        "is empty; name a protocol, or leave it out for all of them"
+      ),
       (words) => words.join(",")
     ).pipe(
       Schema.decodeTo(fromText)

@@ -25,11 +25,13 @@ const run = Effect.fnUntraced(function*(
 ) {
   const { at = now, connect: destination, expect, resolvesTo, user, ...circumstances } = test
   const visitor = user === undefined ? Result.succeed(Visitor.nobody) : Visitor.fromName(loaded, settings, users, user)
-  if (Result.isFailure(visitor)) return visitor.failure
+  /** That somebody can't be is a mistake of the test, unless it is what is tested. */
+  const nobody = (why: string) => meets(expect, "deny", LoginJudge.format(why)) ? undefined : why
+  if (Result.isFailure(visitor)) return nobody(visitor.failure)
   const { name, user: known } = visitor.success
   // Who else may log in is not known where a service decides, nor where nobody has to.
   if (name !== undefined && known === undefined && users.length > 0 && loaded.config.auth === undefined) {
-    return `there is no user ${quote(name)}${hint(name, users.map((user) => user.name))}`
+    return nobody(`there is no user ${quote(name)}${hint(name, users.map((user) => user.name))}`)
   }
   const request = Visitor.requestOf(visitor.success, settings, { ...circumstances, destination })
   // Who is nobody in particular stands for the rules alone.

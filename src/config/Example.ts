@@ -43,6 +43,8 @@ const sections: Readonly<Record<Config.Section, readonly [explanation: string, y
     passwords:
       - { hash: "${hash}", label: laptop, expires: 2037-01-01T12:00:00Z }
       - { hash: "${hash}", label: phone }
+#       - { passwordFile: desk.hash, label: desk }
+#       - { passwordEnv: TABLET_HASH, label: tablet }
     egress: { from: [192.0.2.8, 192.0.2.9], by: rotate }
 ## or with the hash in a file, or in an environment variable
 #   - { name: cleo, passwordFile: cleo.hash }

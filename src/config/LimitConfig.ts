@@ -1,6 +1,6 @@
 /** `limits:` and `bans:` of a configuration file. */
 import * as ByteSize from "effect/ByteSize"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import type * as IpNetwork from "effect/net/IpNetwork"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -132,12 +132,18 @@ const Bans = Schema.Struct({
 })
 
 /** `undefined` where nothing follows failed logins. */
-export const BanConfig: FileValue.FromFile<BanConfig | undefined> = FileValue.mapped(
+export const BanConfig: FileValue.FromFile<BanConfig | undefined> = FileValue.parsed(
   Schema.Union([Bans, Schema.Literal("off")]).annotate({
     description: "Failed logins: a growing delay, then a ban of the client's address; off: nothing",
     expected: "a map, or off"
   }),
-  (given) => given === "off" ? undefined : { allow: ClientNetwork.loopback, ...given }
+  (given) => {
+    if (given === "off") return Result.succeed(undefined)
+    const { delay, maxDelay } = given
+    return delay !== undefined && maxDelay !== undefined && Duration.isGreaterThan(delay, maxDelay)
+      ? Result.fail("has a delay that is longer than its maxDelay; raise maxDelay, or lower delay")
+      : Result.succeed({ allow: ClientNetwork.loopback, ...given })
+  }
 )
 
 /** What holds where a file says nothing of it. */

@@ -43,6 +43,8 @@ const parsePorts = (text: string): Result.Result<PortRange, string> => {
   const wrong = (write: string) => Result.fail(`${quote(text)} is not a port range; write ${write}`)
   const [from, to] = [Number(first ?? 1), Number(last ?? (dash === undefined ? first : Fields.highestPort))]
   if ((first ?? last) === undefined || !isPort(from) || !isPort(to)) return wrong("80-443, or 443 alone")
+  // Nobody means the ports up to the first one: that is a number below 0.
+  if (first === undefined && to === 1) return wrong("80-443, or 443 alone")
   if (first === undefined || (dash !== undefined && last === undefined)) return wrong(`${from}-${to}`)
   return from > to ? wrong(`${to}-${from}`) : Result.succeed({ from, to })
 }

@@ -64,17 +64,39 @@ const userName = FileValue.refine(
     })
 )
 
-const PasswordConfig: FileValue.FromFile<Password> = Schema.Struct({
-  hash,
-  label: optional(word("a label", { description: "Tells it apart from the user's others" })),
-  expires
-}).annotate({ description: "One of several passwords", expected: "a map with hash" })
+const elsewhere = {
+  passwordFile: optional(hashOf(FileValue.secretFile({ description: "File whose one line is the hash" }))),
+  passwordEnv: optional(hashOf(FileValue.secretVariable({ description: "Environment variable that holds the hash" })))
+}
+
+/** The one of several ways to write a hash that was taken, if any was. */
+const oneOf = (
+  ways: Readonly<Record<string, Redacted.Redacted<string> | undefined>>
+): Result.Result<Redacted.Redacted<string> | undefined, string> => {
+  const given = Object.entries(ways).filter(([, hash]) => hash !== undefined)
+  return given.length > 1
+    ? Result.fail(`has ${given.map(([key]) => key).join(" and ")}; keep one`)
+    : Result.succeed(given[0]?.[1])
+}
+
+const PasswordConfig: FileValue.FromFile<Password> = FileValue.parsed(
+  Schema.Struct({
+    hash: optional(hash),
+    ...elsewhere,
+    label: optional(word("a label", { description: "Tells it apart from the user's others" })),
+    expires
+  }).annotate({ description: "One of several passwords", expected: "a map with hash" }),
+  ({ hash, passwordEnv, passwordFile, ...others }) =>
+    Result.flatMap(oneOf({ hash, passwordFile, passwordEnv }), (hash) =>
+      hash === undefined
+        ? Result.fail("has no hash; add hash: with what `sluice hash` prints, or passwordFile: PATH")
+        : Result.succeed({ hash, ...others }))
+)
 
 const Entry = Schema.Struct({
   name: userName,
   password: optional(hash),
-  passwordFile: optional(hashOf(FileValue.secretFile({ description: "File whose one line is the hash" }))),
-  passwordEnv: optional(hashOf(FileValue.secretVariable({ description: "Environment variable that holds the hash" }))),
+  ...elsewhere,
   passwords: optional(FileValue.listOf(PasswordConfig, { description: "Several passwords, each with a label" })),
   groups: optional(FileValue.listOf(word("a group"), { description: "The groups that the user is in" })),
   expires,
@@ -101,13 +123,8 @@ const problemOf = (passwords: ReadonlyArray<Password>, most: number): string | u
 
 const stored = Effect.fnUntraced(function*(entry: typeof Entry.Type): Effect.fn.Return<StoredUser, string> {
   const { password, passwordEnv, passwordFile, passwords = [], ...user } = entry
-  const alone = Object.entries({ password, passwordFile, passwordEnv }).flatMap(([key, hash]) =>
-    hash === undefined ? [] : [{ key, hash }]
-  )
-  if (alone.length > 1) {
-    return yield* Effect.fail(`has ${alone.map(({ key }) => key).join(" and ")}; keep one`)
-  }
-  const all = [...alone.map(({ hash }) => ({ hash })), ...passwords]
+  const alone = yield* Effect.fromResult(oneOf({ password, passwordFile, passwordEnv }))
+  const all = [...alone === undefined ? [] : [{ hash: alone }], ...passwords]
   if (all.length === 0) {
     return yield* Effect.fail(
       "has no password; add password: with what `sluice hash` prints, or passwordFile: PATH"
@@ -141,9 +158,12 @@ export interface AuthConfig {
 // A password may be in it.
 const httpUrl = (text: string): Result.Result<string, string> => {
   const url = Result.getOrUndefined(Result.try(() => new URL(text)))
-  return url !== undefined && ["http:", "https:"].includes(url.protocol)
+  if (url === undefined || !["http:", "https:"].includes(url.protocol)) {
+    return Result.fail("is not the URL of a service, such as https://auth.internal/login")
+  }
+  return url.username === "" && url.password === ""
     ? Result.succeed(text)
-    : Result.fail("is not the URL of a service, such as https://auth.internal/login")
+    : Result.fail("has a user or a password, which would not be sent; write what the service asks for into a tokenFile")
 }
 
 export const AuthConfig: FileValue.FromFile<AuthConfig> = Schema.Struct({

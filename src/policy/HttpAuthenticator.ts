@@ -128,6 +128,7 @@ const makeEgress = () => {
     const before = known.get(key)
     if (before !== undefined) return Result.succeed(before)
     const { by, from } = "from" in answer ? answer : { by: undefined, from: answer }
+    if (from.length === 0) return Result.fail(unusable("egress", "is empty; name an address, or leave it out"))
     return Result.all(from.map(UserFields.network)).pipe(
       Result.mapError(({ fix, problem }) => unusable("egress", `${problem}; ${fix}`)),
       Result.map((networks) => {

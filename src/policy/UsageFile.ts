@@ -50,7 +50,16 @@ const attempt = <A>(work: () => Promise<A>): Effect.Effect<A, FileFailed> =>
 const warn = (message: string, path: string, code?: string) =>
   Effect.annotateLogs(Effect.logWarning(message), { path, ...code !== undefined && { code } })
 
-/** What is written there. One that makes no sense is put aside, so that nothing that it may hold is lost. */
+/** How every usage file begins. */
+const head = "{\"version\":"
+
+/** Whether a text may be that of a usage file, if only of what is left of one. */
+export const isOurs = (text: string): boolean => text.startsWith(head) || head.startsWith(text.trim())
+
+/**
+ * What is written there. One that makes no sense is put aside, so that nothing that it may hold is lost; `undefined` for
+ * somebody else's file.
+ */
 const read = Effect.fnUntraced(
   function*(path: string) {
     const text = yield* attempt(() => readFile(path, "utf8")).pipe(
@@ -60,6 +69,9 @@ const read = Effect.fnUntraced(
     const content = Option.getOrUndefined(decode(text))
     if (content !== undefined) {
       return content.used.map(usedOf)
+    }
+    if (!isOurs(text)) {
+      return yield* warn("there is another file where usage was to be kept; a restart will forget what was used", path)
     }
     const aside = `${path}.damaged`
     yield* attempt(() => rename(path, aside))
@@ -105,7 +117,9 @@ export const keep = Effect.fnUntraced(function*(
   if (path === undefined) {
     return yield* warn("the usage file is no regular file; a restart will forget what was used", given)
   }
-  book.restore(yield* read(path))
+  const before = yield* read(path)
+  if (before === undefined) return
+  book.restore(before)
   // What can't be written is noticed now.
   book.changed = true
   let failing = false

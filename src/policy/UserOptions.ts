@@ -60,6 +60,9 @@ const read = (
 ): Result.Result<readonly [option: string, says: Said], string> => {
   const shown = JSON.stringify(token)
   const found = valueOf(declarations, token)
+  if (found === undefined && Object.hasOwn(declarations, token)) {
+    return Result.fail(`option ${shown} in the user name has no value; write ${token}-VALUE`)
+  }
   if (found === undefined) {
     return Result.fail(`unknown option ${shown} in the user name; known: ${list(Object.keys(declarations))}`)
   }

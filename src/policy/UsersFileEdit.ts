@@ -10,6 +10,19 @@ export interface Edit {
   readonly name: string
   readonly hash: Redacted.Redacted<string>
   readonly fields: UserFields.UserFields
+  /** What is no longer to be said. */
+  readonly lifted?: ReadonlySet<UserFields.Key>
+}
+
+/** The fields without those. */
+const without = (fields: UserFields.UserFields, lifted: ReadonlySet<UserFields.Key> | undefined) => {
+  if (lifted === undefined) return fields
+  const left: Record<string, unknown> = { ...fields }
+  for (const key of lifted) delete left[key]
+  // Which of several is nothing without the several.
+  if (lifted.has("egress")) delete left["egress-by"]
+  // What is left of fields are fields.
+  return left as UserFields.UserFields
 }
 
 /** For those who only want to know whether something is in the way. */
@@ -81,13 +94,13 @@ export const add = (text: string, { fields, hash, name, path }: Edit): Edited =>
     return checked(path, lines.join(""))
   })
 
-/** Another hash for a password that is there, and other fields for those that are given. */
-export const replace = (text: string, { fields, hash, name, path }: Edit): Edited =>
+/** Another hash for a password that is there, and other fields for those that are given; for those that are lifted, none. */
+export const replace = (text: string, { fields, hash, lifted, name, path }: Edit): Edited =>
   Result.flatMap(parse(path, text), (entries) =>
     Result.flatMap(choose(entries, name, fields.label), (entry) => {
       const { hash: _hash, line, name: _name, ...before } = entry
       const lines = linesOf(text)
-      replaceLine(lines, line, render(name, hash, { ...before, ...fields }))
+      replaceLine(lines, line, render(name, hash, { ...without(before, lifted), ...fields }))
       return checked(path, lines.join(""))
     }))
 

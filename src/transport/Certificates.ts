@@ -105,3 +105,10 @@ export const make = Effect.fnUntraced(
     }
   }
 )
+
+/** From when until when a certificate is good, in milliseconds since 1970. */
+export const validity = Effect.fnUntraced(function*({ cert: path }: Tls) {
+  const text = yield* readText("cert", path)
+  const cert = yield* attempt(() => new X509Certificate(text), certificateProblem("cert", path))
+  return { from: Date.parse(cert.validFrom), until: Date.parse(cert.validTo) }
+})

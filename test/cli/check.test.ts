@@ -5,6 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Certificates from "../support/Certificates.ts"
 import * as Cli from "../support/Cli.ts"
+import * as Program from "../support/Program.ts"
 import { closedPort, echo } from "../support/Targets.ts"
 
 const hash = "$argon2id$v=19$m=19456,t=2,p=1$c2x1aWNlLWV4YW1wbGU$F8zPvMBb4DsxAFaD1j4M2SbvdQF4WbsLNfSJtbIR7lk"
@@ -106,7 +107,7 @@ tests:
 
   it.live("warns of a state file that can't be kept, without which the proxy runs", () => {
     mkdirSync(join(folder, "state"), { recursive: true })
-    return Effect.andThen(
+    return Effect.all([
       fine(
         "state.yaml",
         "limits: { stateFile: state }\n",
@@ -114,12 +115,18 @@ tests:
         stateFileProblem("state", "is no regular file; give another path")
       ),
       fine(
+        "itself.yaml",
+        "limits: { stateFile: itself.yaml }\n",
+        "0 rules, 0 tests passed",
+        stateFileProblem("itself.yaml", "is another kind of file; give another path")
+      ),
+      fine(
         "nowhere.yaml",
         "limits: { stateFile: no/such/usage.json }\n",
         "0 rules, 0 tests passed",
         stateFileProblem("no/such/usage.json", "is in no folder that can be written to; create it, or correct the path")
       )
-    )
+    ])
   })
 
   it.live("looks at all files", () =>
@@ -191,9 +198,9 @@ rules:
       "8:7 rules[2].to: can never match: has nothing in it: list none",
       "9:15 rules[3].users[0]: there is no user \"an\", as far as is known here",
       "9:20 rules[3].groups: no user is in the group \"staf\", as far as is known here",
+      "3:5 users[1]: \"old\" can't log in any more: expired 2020-01-01",
       "10:7 rules[4].to: \"ofice\" is taken for a domain; did you mean the list office?",
-      "11:7 rules[5].listeners: \"127.0.0.1:99\" is none of 127.0.0.1:1080",
-      "3:5 users[1]: \"old\" can't log in any more: expired 2020-01-01"
+      "11:7 rules[5].listeners: \"127.0.0.1:99\" is none of 127.0.0.1:1080"
     ))
 
   it.live("warns of names of lists and files that are taken for domains", () =>
@@ -254,7 +261,8 @@ rules:
         `auth: { http: "http://127.0.0.1:1/" }
 rules: [{ users: ann, action: deny }, { groups: staff, action: deny }]
 `,
-        "2 rules, 0 tests passed"
+        "2 rules, 0 tests passed",
+        "1:9 auth.http: can't connect to 127.0.0.1:1: ECONNREFUSED"
       )
     }))
 
@@ -348,6 +356,16 @@ tests:
         "4:5 tests[1]: there is no user \"anm\"; did you mean ann?"
       )
       yield* fine(
+        "strangers.yaml",
+        `users: [{ name: ann, password: "${hash}" }]
+userOptions: { to: { kind: session } }
+tests:
+  - { user: anm, connect: "192.0.2.1:80", expect: deny login }
+  - { user: ann+at-x, connect: "192.0.2.1:80", expect: deny }
+`,
+        "0 rules, 2 tests passed"
+      )
+      yield* fine(
         "anybody.yaml",
         "tests: [{ user: ann, connect: \"192.0.2.1:80\", expect: allow }]\n",
         "0 rules, 1 test passed"
@@ -386,6 +404,56 @@ rules: [{ to: 203.0.113.0/24, action: allow, egress: { from: 192.0.2.3 } }]
       "1:1 users: user \"bob\": this machine has no address 192.0.2.1, as far as its interfaces tell"
     )
   })
+
+  it.live("warns of certificates that are good no more, or not yet", () =>
+    Effect.gen(function*() {
+      const request =
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout aged.key -subj /CN=here -out aged.csr"
+      yield* Program.run("openssl", request.split(" "), { cwd: folder })
+      const signing = "x509 -req -in aged.csr -signkey aged.key -days -1 -out aged.pem"
+      const ended = yield* Program.run("openssl", signing.split(" "), { cwd: folder })
+      assert.strictEqual(ended.code, 0, ended.stderr)
+      const { code, stdout } = yield* check("aged.yaml", "listen: \"tls://127.0.0.1:1?cert=aged.pem&key=aged.key\"\n")
+      assert.strictEqual(code, 0)
+      assert.match(stdout, /^warning: aged\.yaml:1:1 listen: cert aged\.pem expired at \d{4}-/)
+    }))
+
+  it.live("warns of what is odd about users", () =>
+    Effect.gen(function*() {
+      write("nobody.txt", "# nobody yet\n")
+      yield* fine(
+        "nobody.yaml",
+        "users: nobody.txt\n",
+        "0 rules, 0 tests passed",
+        "1:1 users: no user can log in: \"nobody.txt\" has none"
+      )
+      yield* fine(
+        "sessions.yaml",
+        `users: [{ name: ann, password: "${hash}", egress: { from: 127.0.0.9, by: session } }]
+limits: { groups: { staf: { devices: 1 } } }
+rules: [{ to: 192.0.2.0/24, action: allow, egress: { from: 127.0.0.9, by: session } }]
+`,
+        "1 rule, 0 tests passed",
+        "2:21 limits.groups.staf: no user is in the group \"staf\", as far as is known here",
+        ...["1:130 users[0].egress", "3:44 rules[0].egress"].map((place) =>
+          `${place}: egress by session takes turns, since no client can name a session; add one to userOptions`
+        )
+      )
+    }))
+
+  it.live("finds a login service that is nowhere, and takes no URL with a password", () =>
+    Effect.gen(function*() {
+      const closed = yield* closedPort
+      const { code, stdout } = yield* check("service.yaml", `auth: { http: "http://127.0.0.1:${closed}/login" }\n`)
+      assert.strictEqual(code, 0)
+      assert.match(stdout, /^warning: service\.yaml:1:9 auth\.http: can't connect to 127\.0\.0\.1:\d+: ECONNREFUSED\n/)
+      const { stderr } = yield* check("secret.yaml", "auth: { http: \"http://svc:S3cr3t@127.0.0.1/\" }\n")
+      assert.strictEqual(
+        stderr,
+        "sluice: secret.yaml:1:9 auth.http: has a user or a password, which would not be sent; write what the service " +
+          "asks for into a tokenFile\n"
+      )
+    }))
 
   it.live("warns of classes of limits that a users file names and that are not there", () => {
     writeFileSync(

@@ -48,13 +48,13 @@ describe("sluice config", () => {
       const whole = write("whole.yaml", stdout.replaceAll(/^# /gm, ""))
       const checked = yield* Cli.run(["check", whole])
       assert.deepStrictEqual([checked.code, checked.stderr], [0, ""])
-      // Its upstreams are nowhere, and its addresses those of documentation.
+      // Its upstreams and its service are nowhere, and its addresses those of documentation.
       const [last, ...warnings] = checked.stdout.trim().split("\n").toReversed()
       assert.strictEqual(last, `${whole} is fine: 4 rules, 3 tests passed`)
       for (const warning of warnings) {
         assert.match(
           warning,
-          /whole\.yaml:\d+:\d+ (?:upstreams?.*: can't resolve|\S*egress: this machine has no address 192\.0\.2\.)/
+          /whole\.yaml:\d+:\d+ (?:(?:upstreams?|auth).*: can't resolve|\S*egress: this machine has no address 192\.0\.2\.)/
         )
       }
     }))

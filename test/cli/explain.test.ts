@@ -323,6 +323,23 @@ users: [{ name: ann, password: "${hash}" }]
       const service = "auth: { http: \"http://127.0.0.1:1/\" }\n"
       assert.strictEqual(yield* result(service, "--user", "carol"), allowed)
       assert.strictEqual(yield* result(service), "denied by login (one is needed, and no user is given)")
+      const rules = `${service}limits: { classes: { heavy: { devices: 2 } } }
+rules: [{ name: staff, groups: staff, action: deny }]
+`
+      assert.strictEqual(
+        yield* result(rules, "--user", "ann", "--groups", "staff, dba"),
+        "denied by rule staff, reply 2"
+      )
+      const path = join(folder, "logins.yaml")
+      const asked = ["explain", "--config", path, "--user", "ann", "connect", "203.0.113.5:443"]
+      assert.include(
+        (yield* Cli.run(asked)).stdout,
+        "\nwhat the login service says of the user is not known here: --groups and --limits stand for that, "
+      )
+      assert.include(
+        (yield* Cli.run([...asked, "--limits", "heavy"])).stdout,
+        "\n  user ann (class heavy): 2 devices\n"
+      )
     }))
 
   it.live("knows where clients come in", () =>

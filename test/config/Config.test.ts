@@ -64,13 +64,14 @@ describe("the example", () => {
       const [, hash = ""] = /hash: "([^"]*)"/.exec(all) ?? []
       const files = {
         "cleo.hash": hash,
+        "desk.hash": hash,
         "auth.token": "token",
         "ads.txt": "0.0.0.0 ads.test",
         "d.password": "sesame",
         "proxy.password": "sesame"
       }
       for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), `${text}\n`)
-      const variables = { DORA_HASH: hash, E_PASSWORD: "sesame", PROXY_PASSWORD: "sesame" }
+      const variables = { DORA_HASH: hash, TABLET_HASH: hash, E_PASSWORD: "sesame", PROXY_PASSWORD: "sesame" }
       const { config } = yield* Effect.provideService(
         ConfigFile.parse(join(folder, "sluice.yaml"), all),
         ConfigProvider.ConfigProvider,

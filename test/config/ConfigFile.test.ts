@@ -196,7 +196,7 @@ upstreams:
       write(
         "config.yaml",
         `
-users: [{ name: ann, passwordFile: hash }]
+users: [{ name: ann, passwordFile: hash }, { name: bob, passwords: { passwordFile: hash, label: a } }]
 auth: { http: "https://auth.test/login", tokenFile: token }
 upstreams:
   a: { proxies: { url: socks5h://a.test, user: "a:n", passwordFile: token } }
@@ -217,6 +217,10 @@ upstream: [socks5://c.test, { url: "socks5h://d.test", user: dan, passwordFile: 
       assert.strictEqual(
         config.users?.[0] && Redacted.value(config.users[0].passwords[0]?.hash ?? Redacted.make("")),
         hash
+      )
+      assert.deepStrictEqual(
+        config.users?.[1]?.passwords.map(({ hash, label }) => [Redacted.value(hash), label]),
+        [[hash, "a"]]
       )
       assert.strictEqual(config.auth?.tokenFile && Redacted.value(config.auth.tokenFile), "t0ken")
       assert.deepStrictEqual([secretOf("a"), secretOf("b")], [["a:n", "t0ken"], ["bob", "p@ss:/%"]])
@@ -366,6 +370,16 @@ describe("a mistake in a configuration file", () => {
     [rule("groups: [a, ~]"), "2:17 rules[0].groups[1]: is empty; write a name, or leave it out"],
     [rule("groups:"), "2:5 rules[0].groups: is empty; write a name, or leave it out"],
     [rule("users: [ann, \"\"]"), "2:18 rules[0].users[1]: is empty; write a name, or leave it out"],
+    [rule("ports: -1"), "2:5 rules[0].ports: \"-1\" is not a port range; write 80-443, or 443 alone"],
+    ["protocols: []", "1:1 protocols: is empty; name a protocol, or leave it out for all of them"],
+    [
+      "bans: { delay: 10s, maxDelay: 1s }",
+      "1:1 bans: has a delay that is longer than its maxDelay; raise maxDelay, or lower delay"
+    ],
+    [
+      "users: [{ name: ann, passwords: [{ label: a }] }]",
+      "1:34 users[0].passwords[0]: has no hash; add hash: with what `sluice hash` prints, or passwordFile: PATH"
+    ],
     [rule("when: { hours: 8-18 }"), "2:13 rules[0].when.hours: \"8-18\" is no range of hours; write 08:00-18:00"],
     [
       rule("when: { zone: Mars/One }"),

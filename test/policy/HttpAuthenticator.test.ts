@@ -152,6 +152,7 @@ describe("HttpAuthenticator", () => {
         "egress: {\"from\":[\"192.0.2.7\"],\"by\":\"name\"} is not a list of addresses and networks, " +
         "or {from, by} with by one of rotate, user, session; write [\"192.0.2.7\"]"
       ],
+      ["\"egress\":[]", "egress: is empty; name an address, or leave it out"],
       ["\"egress\":[\"eth0\"]", "egress: \"eth0\" is not a network; write an address, or 192.0.2.0/24"],
       [
         `"limits":[${"1,".repeat(100)}1]`,

@@ -92,7 +92,7 @@ describe("UsageFile", () => {
       yield* TestClock.setTime(noon)
       const path = yield* file
       for (
-        const text of ["", "{", "[]", "{\"version\":2,\"used\":[]}", "{\"version\":1,\"used\":[{\"kind\":\"user\"}]}"]
+        const text of ["", "{", "{\"version\":2,\"used\":[]}", "{\"version\":1,\"used\":[{\"kind\":\"user\"}]}"]
       ) {
         writeFileSync(path, text)
         const [refused, lines] = yield* logged(run(path, 1000))
@@ -102,6 +102,21 @@ describe("UsageFile", () => {
         ])
         assert.strictEqual(readFileSync(`${path}.damaged`, "utf8"), text)
         assert.match((yield* run(path, 0)) ?? "", /^quota: user ann/)
+      }
+    }))
+
+  it.effect("leaves somebody else's file alone", () =>
+    Effect.gen(function*() {
+      const path = yield* file
+      for (const text of ["[]", "listen: 127.0.0.1:1080\n", "{\"a\":1}"]) {
+        writeFileSync(path, text)
+        const [refused, lines] = yield* logged(run(path, 1000))
+        assert.isUndefined(refused)
+        assert.deepStrictEqual(lines, [
+          "there is another file where usage was to be kept; a restart will forget what was used"
+        ])
+        assert.strictEqual(readFileSync(path, "utf8"), text)
+        assert.isFalse(existsSync(`${path}.damaged`))
       }
     }))
 

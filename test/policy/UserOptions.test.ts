@@ -51,7 +51,7 @@ describe("UserOptions", () => {
   it.each([
     ["ann+", "unknown option \"\" in the user name; known: session, sticky, country, country-fast"],
     ["ann+city-ulm", "unknown option \"city-ulm\" in the user name; known: session, sticky, country, country-fast"],
-    ["ann+session", "unknown option \"session\" in the user name; known: session, sticky, country, country-fast"],
+    ["ann+session", "option \"session\" in the user name has no value; write session-VALUE"],
     ["ann+Session-1", "unknown option \"Session-1\" in the user name; known: session, sticky, country, country-fast"],
     [
       "ann+__proto__-x",

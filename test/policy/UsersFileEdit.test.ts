@@ -71,6 +71,14 @@ describe("Changing a password", () => {
     assert.strictEqual(made(UsersFileEdit.replace(`bob:${hash}`, edit("bob"))), `bob:${fresh}`)
   })
 
+  it("takes back what is lifted", () => {
+    const text = `ann:${hash}:expires=2027-01-01 groups=staff egress=192.0.2.1 egress-by=user\n`
+    const lifted = (...keys: ReadonlyArray<UserFields.Key>) =>
+      made(UsersFileEdit.replace(text, { ...edit("ann"), lifted: new Set(keys) }))
+    assert.strictEqual(lifted("groups", "egress"), `ann:${fresh}:expires=2027-01-01\n`)
+    assert.strictEqual(lifted("expires", "limits", "egress-by"), `ann:${fresh}:groups=staff egress=192.0.2.1\n`)
+  })
+
   it("needs to know which of several", () => {
     const text = `ann:${hash}:label=a\nann:${hash}:label=b\n`
     assert.strictEqual(
