@@ -1,5 +1,6 @@
 /** What is within what: an item of a condition in others of the same kind, alone or in several that share it. */
 import * as IpNetwork from "effect/net/IpNetwork"
+import * as NetAddress from "effect/net/NetAddress"
 import * as AddressWords from "../policy/AddressWords.ts"
 import * as Domain from "../policy/Domain.ts"
 import type { Entry, List } from "../policy/List.ts"
@@ -111,12 +112,15 @@ const networksIn = (items: ReadonlyArray<Target>): ReadonlyArray<IpNetwork.IpNet
     item._tag === "IpNetwork" ? [item] : item._tag === "List" ? networksIn(item.entries ?? []) : []
   )
 
-/** Whether all of them are known to be networks of IPv4. */
-export const areIpv4 = (items: ReadonlyArray<Target> | undefined): boolean =>
+const ipv4Unspecified = AddressWords.fromIp(NetAddress.ipv4Unspecified)
+
+/** Whether no address in them may lead elsewhere than to itself: they are networks of IPv4, and without 0.0.0.0. */
+export const areLiteral = (items: ReadonlyArray<Target> | undefined): boolean =>
   items?.every((item) =>
     item._tag === "List"
-      ? item.entries !== undefined && areIpv4(item.entries)
-      : item._tag === "IpNetwork" && prefixOf(item).words.length === 1
+      ? item.entries !== undefined && areLiteral(item.entries)
+      : item._tag === "IpNetwork" && prefixOf(item).words.length === 1 &&
+        !AddressWords.contains(prefixOf(item), ipv4Unspecified)
   ) === true
 
 const half = ({ bits, words }: AddressWords.Prefix, bit: 0 | 1): AddressWords.Prefix => ({

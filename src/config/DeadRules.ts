@@ -27,11 +27,11 @@ const isTimeWithin = (inner: TimeWindow | undefined, outer: TimeWindow): boolean
 const hasNetworks = (conditions: Conditions | undefined): boolean =>
   conditions?.to?.some(({ _tag }) => _tag !== "Domain") === true
 
-/** Whether no IPv6 address that a rule matches is excepted by another one for an IPv4 address that it carries. */
+/** Whether no address that a rule matches is excepted by another one for where else it may lead. */
 const isPlain = (outer: Rule, inner: Rule): boolean =>
   outer.action === "deny"
-    ? inner.action === "allow" || Coverage.areIpv4(outer.not?.to)
-    : inner.action === "allow" && Coverage.areIpv4(inner.conditions.to)
+    ? inner.action === "allow" || Coverage.areLiteral(outer.not?.to)
+    : inner.action === "allow" && Coverage.areLiteral(inner.conditions.to)
 
 /** Whether one exception of a rule lets nothing slip that another rule matches. */
 const isSafe = (key: Coverage.Key, outer: Rule, { reach, rule: inner }: Asked, world: Reach.World): boolean => {

@@ -92,6 +92,24 @@ export const embedded = ([w0 = 0, w1 = 0, w2 = 0, w3 = 0]: Words): ReadonlyArray
   return none
 }
 
+const ipv4Loopback = fromIp(NetAddress.ipv4Loopback)
+const ipv6Loopback = fromIp(NetAddress.ipv6Loopback)
+
+export const isUnspecified = (words: Words): boolean => words.every((word) => word === 0)
+
+/** Where "unspecified" leads on Linux and the BSDs: to this host. */
+export const loopbackOf = (words: Words): Words => words.length === 1 ? ipv4Loopback : ipv6Loopback
+
+const nowhere: ReadonlyArray<Words> = []
+
+/** Where else an address may lead than to itself: to what it carries, or to this host. */
+export const otherwise = (words: Words): ReadonlyArray<Words> => {
+  if (words.length === 1) return isUnspecified(words) ? [ipv4Loopback] : nowhere
+  const found: Array<Words> = isUnspecified(words) ? [ipv6Loopback] : []
+  for (const word of embedded(words)) found.push([word], ...otherwise([word]))
+  return found
+}
+
 /** The address inside a literal, with or without a zone (`fe80::1%eth0`); `undefined` for a name. */
 export const literalOf = (host: Host.Host): NetAddress.IpAddress | undefined => {
   if (typeof host !== "string") return host

@@ -21,8 +21,8 @@ export class Facts {
   readonly name: string | undefined
   readonly ip: NetAddress.IpAddress | undefined
   readonly address: AddressWords.Words | undefined
-  /** IPv4 addresses that the address carries and may lead to. */
-  readonly carried: ReadonlyArray<AddressWords.Words>
+  /** Where else the address may lead. */
+  readonly otherwise: ReadonlyArray<AddressWords.Words>
   readonly client: AddressWords.Words | undefined
 
   constructor(request: AccessRequest, ip: NetAddress.IpAddress | undefined, now: number) {
@@ -33,9 +33,7 @@ export class Facts {
     this.name = typeof host === "string" && literal === undefined ? Domain.normalize(host) : undefined
     this.ip = ip ?? literal
     this.address = this.ip && AddressWords.fromIp(this.ip)
-    this.carried = this.address?.length === 4
-      ? AddressWords.embedded(this.address).map((word) => [word])
-      : nothing
+    this.otherwise = this.address === undefined ? nothing : AddressWords.otherwise(this.address)
     this.client = request.client && AddressWords.fromIp(request.client.address)
   }
 }
@@ -146,15 +144,15 @@ export class Targets {
     )
 
   /**
-   * A condition on the destination. An IPv6 address that carries an IPv4 address may lead there, or not: it is in a
-   * network by either if that is what denies (`carries`), else only by what it is itself.
+   * A condition on the destination. An IPv6 address that carries an IPv4 address may lead there, or not, and 0.0.0.0 leads
+   * to this host: it is in a network by either if that is what denies (`carries`), else only by what it is itself.
    */
   readonly onDestination = (carries: boolean): Check => {
-    const holds = ({ address, carried, name }: Facts): Answer => {
+    const holds = ({ address, name, otherwise }: Facts): Answer => {
       if (name !== undefined && this.lists.some((list) => list.hasName(name))) return "yes"
       if (!this.hasNetworks) return "no"
       if (address === undefined) return "unknown"
-      return answer(this.hasAddress(address) || carries && carried.some((words) => this.hasAddress(words)))
+      return answer(this.hasAddress(address) || carries && otherwise.some((words) => this.hasAddress(words)))
     }
     return checkOf(holds, destinationOf, this.texts, ["is not in", "is in none of"])
   }

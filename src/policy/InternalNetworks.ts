@@ -65,18 +65,12 @@ const internal = internalNetworks.map(([network, name]) =>
   rangeOf(network, `internal network ${IpNetwork.format(network)} (${name})`)
 )
 
-const ipv4Loopback = AddressWords.fromIp(NetAddress.ipv4Loopback)
-const ipv6Loopback = AddressWords.fromIp(NetAddress.ipv6Loopback)
-
 /** Whether an address is open anyway. */
 type IsOpen = (words: AddressWords.Words) => boolean
 
 /** The rule that refuses an address to a client from elsewhere. */
 const ruleAgainst = (words: AddressWords.Words, isOpen: IsOpen, own: ReadonlyArray<Range>): string | undefined => {
-  // Connecting to "unspecified" reaches this host on Linux and the BSDs.
-  if (words.every((word) => word === 0)) {
-    return ruleAgainst(words.length === 1 ? ipv4Loopback : ipv6Loopback, isOpen, own)
-  }
+  if (AddressWords.isUnspecified(words)) return ruleAgainst(AddressWords.loopbackOf(words), isOpen, own)
   if (isOpen(words)) return undefined
   if (words.length === 4) {
     for (const word of AddressWords.embedded(words)) {

@@ -187,8 +187,10 @@ class RemoteLease implements Lease {
   }
 
   answered(answer: Effect.Effect<void, LimitExceeded>): void {
-    if (this.answer !== undefined) Deferred.doneUnsafe(this.answer, answer)
+    const waiting = this.answer
+    // Whoever waits goes on at once, and may have asked for something else by the time it returns.
     this.answer = undefined
+    if (waiting !== undefined) Deferred.doneUnsafe(waiting, answer)
   }
 
   exhausted(error: LimitExceeded): void {

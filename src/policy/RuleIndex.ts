@@ -154,13 +154,13 @@ export class RuleIndex {
     candidates.drop(scratch)
   }
 
-  private findTargets({ address, carried, name }: Facts): void {
+  private findTargets({ address, name, otherwise }: Facts): void {
     const { candidates, targets, waiting } = this
     candidates.set(this.targetOpen)
     if (name !== undefined) targets?.collectName(name, candidates)
     if (address !== undefined) {
       targets?.collectAddress(address, candidates)
-      for (const words of carried) targets?.collectAddress(words, candidates)
+      for (const words of otherwise) targets?.collectAddress(words, candidates)
     } else {
       waiting.set(this.targetsWait)
       waiting.drop(candidates)

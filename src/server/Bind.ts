@@ -3,7 +3,7 @@ import type * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
-import { constFalse, constTrue } from "effect/Function"
+import { constTrue } from "effect/Function"
 import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Queue from "effect/Queue"
@@ -94,7 +94,13 @@ const expected = Effect.fnUntraced(function*(services: Services, session: Sessio
     const anybody: IsExpected = (peer) => {
       const request = session.request(hostPortOf(peer))
       const judged = Effect.andThen(policy.authorize(request), () => policy.authorizeAddress(request, peer.address))
-      return Effect.match(judged, { onFailure: constFalse, onSuccess: constTrue })
+      return Effect.match(judged, {
+        onFailure: ({ rule }) => {
+          session.deniedBy = rule
+          return false
+        },
+        onSuccess: constTrue
+      })
     }
     const at = yield* doorway(dialer.sources?.(session.request(destination)), local)
     return { isExpected: anybody, at, grantedTo: hostPortOf }

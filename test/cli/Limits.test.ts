@@ -237,6 +237,22 @@ limits: { classes: { one: { connections: 1 }, few: { connections: 2 } } }
       )
     }))
 
+  it.live("of a rule's class hold with workers too, wherever nothing has to be looked up", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { serve } = yield* setup(
+        `${yield* users}workers: 2\nrules: [{ action: allow, limits: tight }]\n` +
+          "limits: { user: { connections: 9 }, classes: { tight: { connections: 1 } } }\n"
+      )
+      const proxy = yield* serve
+      const ann = AU("ann", "sesame")
+      const first = yield* connectThrough(proxy.port, origin.port, ann)
+      assert.isTrue(yield* echoes(first))
+      assert.strictEqual(yield* refusal(proxy.port, origin.port, ann), "REP 2")
+      yield* proxy.takeLine(/reason="limit: user ann has 1 of 1 connections \(class tight\)"/)
+      assert.isTrue(yield* echoes(yield* connectThrough(proxy.port, origin.port, AU("bob", "sesame"))))
+    }))
+
   it.live("a worker that is killed gives back what its connections had", () =>
     Effect.gen(function*() {
       const origin = yield* echo()

@@ -7,7 +7,7 @@ import { join } from "node:path"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
 import { proxy } from "../support/Proxy.ts"
-import { ask, C4, CD, G0, hex } from "../support/RawClient.ts"
+import { ask, C4, CD, G0, hex, port16 } from "../support/RawClient.ts"
 import { echo } from "../support/Targets.ts"
 import { associated, U4, UA, udpEcho } from "../support/Udp.ts"
 import * as UnixClient from "../support/UnixClient.ts"
@@ -68,6 +68,20 @@ describe("rules:", () => {
       const client = yield* UnixClient.connect(join(folder, "s.sock"))
       yield* client.send(G0, C4(origin.port))
       assert.strictEqual((yield* client.read(4))[3], 2)
+    }))
+
+  it.live("about this host hold for 0.0.0.0 and :: as well, which lead there", () =>
+    Effect.gen(function*() {
+      const origin = yield* echo()
+      const { port, takeLine } = yield* serve(
+        "rules:\n  - { name: nolocal, to: [127.0.0.0/8, \"::1\"], action: deny, reply: 5 }\n"
+      )
+      const mapped = Buffer.concat([hex("05 01 00 04"), hex("00000000000000000000ffff00000000"), port16(origin.port)])
+      const unspecified = Buffer.concat([hex("05 01 00 04"), Buffer.alloc(16), port16(origin.port)])
+      for (const request of [C4(origin.port), C4(origin.port, [0, 0, 0, 0]), mapped, unspecified]) {
+        assert.strictEqual((yield* ask(port, request))[1], 5)
+        assert.match(yield* takeLine(/connection ended/), /reason="denied: rule nolocal"/)
+      }
     }))
 
   it.live("about networks hold for names that a later rule sends elsewhere, too", () =>

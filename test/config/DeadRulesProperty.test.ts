@@ -42,6 +42,9 @@ const networks = [
   "192.0.2.0/24",
   "2001:db8::/32",
   "64:ff9b::/96",
+  "127.0.0.0/8",
+  "127.0.0.1/32",
+  "0.0.0.0/8",
   ...lists.keys()
 ]
 const domains = ["a.corp", ".corp", "*.corp", "b.test", ".test", "*"]
@@ -151,7 +154,10 @@ const addresses = [
   "198.51.100.1",
   "2001:db8::1",
   "64:ff9b::a01:203",
-  "2001:0:a01:203::3fff:fdfe"
+  "2001:0:a01:203::3fff:fdfe",
+  "0.0.0.0",
+  "127.0.0.1",
+  "::"
 ].map(ip)
 const clients = ["10.1.2.3", "10.200.0.1", "192.0.2.1", "127.0.0.1", "2001:db8::1", "64:ff9b::a01:203"].map(ip)
 const hosts = ["a.corp", "corp", "b.test", "other.example"]

@@ -22,7 +22,10 @@ const networks = [
   "192.0.2.0/25",
   "::/0",
   "2001:db8::/32",
-  "2001:db8:1::/48"
+  "2001:db8:1::/48",
+  "127.0.0.0/8",
+  "0.0.0.0/8",
+  "::1/128"
 ] as const
 const addresses = [
   "10.1.2.3",
@@ -32,10 +35,19 @@ const addresses = [
   "192.0.2.1",
   "2001:db8::1",
   "2001:db8:1::1",
-  "64:ff9b::a01:203"
+  "64:ff9b::a01:203",
+  "0.0.0.0",
+  "127.0.0.1",
+  "::",
+  "::1"
 ] as const
-/** What an address carries counts where that denies. */
-const carried: Readonly<Record<string, string>> = { "64:ff9b::a01:203": "10.1.2.3" }
+/** Where else an address may lead counts where that denies. */
+const otherwise: Readonly<Record<string, ReadonlyArray<string>>> = {
+  "64:ff9b::a01:203": ["10.1.2.3"],
+  "0.0.0.0": ["127.0.0.1"],
+  "::": ["::1", "0.0.0.0", "127.0.0.1"],
+  "::1": []
+}
 const domains = ["a.corp", "b.corp", ".corp", ".x.corp", "*.x.*", "a?corp", "?.x*", "example.com", ".com"] as const
 const names = [
   "a.corp",
@@ -184,10 +196,8 @@ const holds = (key: string, given: ReadonlyArray<string>, asked: typeof Asked.Ty
       if (!items.some(isNetwork)) return false
       const address = isAddress(host) ? host : asked.address
       if (address === undefined) return undefined
-      const inner = carries ? carried[address] : undefined
-      return items.some((item) =>
-        isNetwork(item) && (within(item, address) || (inner !== undefined && within(item, inner)))
-      )
+      const led = [address, ...carries ? otherwise[address] ?? [] : []]
+      return items.some((item) => isNetwork(item) && led.some((one) => within(item, one)))
     }
   }
 }

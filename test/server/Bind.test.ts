@@ -162,7 +162,12 @@ describe("BIND", () => {
       yield* peer.end
       yield* client.end
       yield* left(proxy, /^done$/)
-      assert.deepInclude(proxy.records[0], { destination: "0.0.0.0:0", address: "192.0.2.9:3", reply: 0 })
+      assert.deepInclude(proxy.records[0], {
+        destination: "0.0.0.0:0",
+        address: "192.0.2.9:3",
+        reply: 0,
+        deniedBy: "test"
+      })
     }))
 
   it.effect("holds no more than eight that wait to be judged", () =>
