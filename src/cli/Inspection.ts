@@ -51,13 +51,15 @@ const fileProblem = (path: string): string | undefined => {
   const stat = Fs.statSync(path, { throwIfNoEntry: false })
   if (stat?.isFile() === false) return "is no regular file; give another path"
   try {
-    if (stat !== undefined && !UsageFile.isOurs(Fs.readFileSync(path, "utf8"))) {
-      return "is another kind of file; give another path"
-    }
     Fs.accessSync(dirname(path), Fs.constants.W_OK)
-    return undefined
   } catch {
     return "is in no folder that can be written to; create it, or correct the path"
+  }
+  if (stat === undefined) return undefined
+  try {
+    return UsageFile.isOurs(Fs.readFileSync(path, "utf8")) ? undefined : "is another kind of file; give another path"
+  } catch {
+    return "can't be read; let the user that runs sluice read it"
   }
 }
 

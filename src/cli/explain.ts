@@ -61,6 +61,9 @@ const address = (flag: string, written: string) =>
     ({ issue }) => unusable(`--${flag}: ${formatIssue(issue).issues[0]?.message ?? "invalid"}`)
   )
 
+const wordsOf = (text: string): ReadonlyArray<string> =>
+  text.split(",").map((word) => word.trim()).filter((word) => word !== "")
+
 /** A value of a flag that was given. */
 const given = <A>(name: string, written: Option.Option<string>, parse: (text: string) => Result.Result<A, string>) =>
   Option.isNone(written)
@@ -94,9 +97,7 @@ export const explain = Command.make(
       command: input.command,
       destination,
       username: Option.getOrUndefined(input.user),
-      groups: Option.getOrUndefined(input.groups)?.split(",").map((group) => group.trim()).filter((group) =>
-        group !== ""
-      ),
+      groups: Option.getOrUndefined(Option.map(input.groups, wordsOf)),
       limits: Option.getOrUndefined(input.limits),
       client,
       listener,
