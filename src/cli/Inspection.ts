@@ -193,7 +193,7 @@ export const inspect = Effect.fn("Inspection.inspect")(function*(loaded: Loaded)
     ...unknownListeners(loaded, settings),
     ...foreignEgress(loaded, settings, known),
     ...yield* aged(loaded, settings, now),
-    ...yield* UpstreamReach.unreached(loaded, settings)
+    ...yield* UpstreamReach.unreached(subject)
   ]
   const inspection: Inspection = { problems, warnings }
   return inspection

@@ -9,7 +9,7 @@ import { type CommandError, failed, unusable } from "./CommandError.ts"
 
 /** Whether nobody but this machine, and those who have shown a certificate, gets in. */
 const isGuarded = (listen: ListenAddress.ListenAddress): boolean => {
-  if (listen._tag === "Tls" && listen.clientCa !== undefined) return true
+  if (ListenAddress.asksForCertificate(listen)) return true
   const inet = ListenAddress.inetOf(listen)
   return inet === undefined || NetAddress.isLoopback(NetAddress.toCanonical(inet.address))
 }

@@ -11,7 +11,7 @@ export interface Subject extends Pick<Effective, "loaded" | "settings" | "source
 }
 
 /** The upstreams that are dialled from here: of each chain, the first one. */
-const dialled = ({ loaded, settings, sourceOf }: Subject): ReadonlyArray<ListenFailure.Dialled> => [
+export const dialled = ({ loaded, settings, sourceOf }: Subject): ReadonlyArray<ListenFailure.Dialled> => [
   ...settings.upstream.slice(0, 1).map(({ address }) => ({ address, source: sourceOf("upstream") })),
   ...Object.entries(loaded?.config.upstreams ?? {}).flatMap(([name, { chains }]) =>
     chains.map(([{ address }], at) => ({

@@ -5,12 +5,11 @@ import * as Host from "effect/net/Host"
 import * as NetAddress from "effect/net/NetAddress"
 import * as Result from "effect/Result"
 import type { ProxyUrl } from "../client/ProxyUrl.ts"
-import type { Loaded } from "../config/ConfigFile.ts"
-import type { Settings } from "../config/Settings.ts"
 import { Dialer } from "../transport/Dialer.ts"
 import * as DnsResolver from "../transport/DnsResolver.ts"
 import * as NodeTransport from "../transport/NodeTransport.ts"
 import { Resolver } from "../transport/Resolver.ts"
+import * as Soundness from "./Soundness.ts"
 
 /** Whoever checks a file waits for it. */
 const connectTimeout = "2 seconds"
@@ -24,19 +23,17 @@ const addressOf = (text: string): Address | undefined => {
   return Result.getOrUndefined(Host.hostPortFromString(`${hostname}:${port === "" ? usual : port}`))
 }
 
-/** Of a chain, only the first proxy is reached from here. */
-const firsts = ({ config, sourceOf }: Loaded, { upstream }: Settings) => {
+/** Whoever is dialled from here, each once, and what says so. */
+const firsts = (subject: Soundness.Subject) => {
+  const auth = subject.loaded?.config.auth
   const places = new Map<string, readonly [address: Address, place: string]>()
   const add = (address: Address | undefined, place: string) => {
     if (address === undefined) return
     const key = Host.formatHostPort(address)
     if (!places.has(key)) places.set(key, [address, place])
   }
-  add(upstream[0]?.address, sourceOf(["upstream"]))
-  add(config.auth && addressOf(config.auth.http), sourceOf(["auth", "http"]))
-  for (const [name, { chains }] of Object.entries(config.upstreams)) {
-    for (const [index, [{ address }]] of chains.entries()) add(address, sourceOf(["upstreams", name, "proxies", index]))
-  }
+  for (const { address, source } of Soundness.dialled(subject)) add(address, source)
+  if (auth !== undefined) add(addressOf(auth.http), subject.loaded?.sourceOf(["auth", "http"]) ?? "auth.http")
   return [...places.values()]
 }
 
@@ -49,9 +46,9 @@ const reach = Effect.fnUntraced(function*({ host, port }: Address) {
 }, Effect.scoped)
 
 /** A line for each that can't be found or connected to, at the moment and from this machine. */
-export const unreached = Effect.fn("UpstreamReach.unreached")(function*(loaded: Loaded, settings: Settings) {
-  const { dns, egress, egressBy } = settings
-  const places = firsts(loaded, settings)
+export const unreached = Effect.fn("UpstreamReach.unreached")(function*(subject: Soundness.Subject) {
+  const { dns, egress, egressBy } = subject.settings
+  const places = firsts(subject)
   // Who has none doesn't pay for what resolves them.
   if (places.length === 0) return []
   const lines = yield* Effect.forEach(places, ([address, place]) =>

@@ -6,13 +6,13 @@ import type { Settings } from "../config/Settings.ts"
 import * as Expiry from "../policy/Expiry.ts"
 import type { StoredUser } from "../policy/UserStore.ts"
 import type * as Egress from "../transport/Egress.ts"
+import * as ListenAddress from "../transport/ListenAddress.ts"
 import * as UnknownClasses from "./UnknownClasses.ts"
 
 type Lines = ReadonlyArray<string>
 
 /** Whether a certificate can say who a client is: then nobody knows here who there is. */
-export const trustsCertificates = ({ listen }: Settings): boolean =>
-  listen.some((address) => address._tag === "Tls" && address.clientCa !== undefined)
+export const trustsCertificates = ({ listen }: Settings): boolean => listen.some(ListenAddress.asksForCertificate)
 
 /**
  * Users and groups that nobody can be, where there are users; who else may log in is not known where a service decides, or

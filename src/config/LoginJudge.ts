@@ -11,7 +11,7 @@ import type { Circumstances, Visitor } from "./Visitor.ts"
 /** Whose certificate has been verified need not log in. */
 const isVouchedFor = ({ listen }: Settings, listener: string | undefined): boolean => {
   const own = listener === undefined ? listen[0] : listen.find((one) => ListenAddress.format(one) === listener)
-  return own?._tag === "Tls" && own.clientCa !== undefined
+  return own !== undefined && ListenAddress.asksForCertificate(own)
 }
 
 /** Why none of the user's passwords would do. */

@@ -48,6 +48,10 @@ export const descriptor = (fd: number, address: Descriptor["address"]): Descript
   address
 })
 
+/** Whether only clients with a certificate get in, which says who they are. */
+export const asksForCertificate = (listen: ListenAddress): boolean =>
+  listen._tag === "Tls" && listen.clientCa !== undefined
+
 /** The IP address behind it; a Unix socket has none. */
 export const inetOf = (listen: ListenAddress): NetAddress.InetAddress | undefined => {
   switch (listen._tag) {
