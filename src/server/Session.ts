@@ -17,7 +17,7 @@ import type { Resolver } from "../transport/Resolver.ts"
 import type { Associate } from "./Association.ts"
 import type { Bind } from "./Bind.ts"
 import type { ConnectionLog } from "./ConnectionLog.ts"
-import { type Dialect, type Rejection, silence } from "./Dialect.ts"
+import { type Dialect, type Forwarding, type Rejection, silence, type Wish } from "./Dialect.ts"
 import type { Introduction } from "./Introduction.ts"
 import * as Lookup from "./Lookup.ts"
 import { MessageReader } from "./MessageReader.ts"
@@ -59,12 +59,7 @@ export const make = (services: Services) => {
     const dialect = session.dialect = yield* services.sniff(reader)
     const asked = yield* dialect.request(session, reader, authenticatorOf(session) ?? services.authenticator)
     session.command = asked.command
-    // Who is refused before it is dialled has asked for it all the same.
-    if (asked.command === "connect") session.destination = Result.getOrUndefined(Address.toHostPort(asked.address))
-    yield* services.confirm(session)
-    // It has been told that it needs none, and a reload has come in between.
-    if (session.identity === undefined && services.authenticator.required) return yield* loginNeeded
-    if (services.limits !== undefined) yield* session.lease.identify(session.who())
+    yield* Effect.tapError(admit(services, session), () => noteRefused(session, asked))
     const wish = asked.command === "forward" ? yield* asked.serve(services) : asked
     if (wish === undefined) return
     const { address, command } = wish
@@ -94,6 +89,20 @@ export const make = (services: Services) => {
       (exit) => end(session, services.log, exit)
     )
 }
+
+/** Whether it may ask for anything, as the one that it is by now. */
+const admit = Effect.fnUntraced(function*(services: Services, session: SessionState) {
+  yield* services.confirm(session)
+  // It has been told that it needs none, and a reload has come in between.
+  if (session.identity === undefined && services.authenticator.required) return yield* loginNeeded
+  if (services.limits !== undefined) yield* session.lease.identify(session.who())
+})
+
+/** Where it was to go, for the log: reading a name takes ten microseconds, and who isn't refused has that done later. */
+const noteRefused = (session: SessionState, asked: Wish | Forwarding): Effect.Effect<void> =>
+  Effect.sync(() => {
+    if (asked.command === "connect") session.destination = Result.getOrUndefined(Address.toHostPort(asked.address))
+  })
 
 /** Before anything is opened for a command that says later, or never, where it goes. */
 const authorizeCommand = Effect.fnUntraced(function*({ limits, policy }: Services, session: SessionState) {
