@@ -14,7 +14,6 @@ import * as ClientNetwork from "../policy/ClientNetwork.ts"
 import * as Limit from "../policy/Limit.ts"
 import type * as RuleEngine from "../policy/RuleEngine.ts"
 import * as DnsResolver from "../transport/DnsResolver.ts"
-import * as ListenAddress from "../transport/ListenAddress.ts"
 import { Resolver } from "../transport/Resolver.ts"
 import { unusable } from "./CommandError.ts"
 import * as ExplainedRoute from "./ExplainedRoute.ts"
@@ -204,13 +203,14 @@ export const make = Effect.fn("Explanation.make")(function*(loaded: Loaded, ques
     ? LoginJudge.objection(loaded, settings, visitor, { client, listener, protocol }, now)
     : undefined
   const from = client === undefined ? "" : ` from ${NetAddress.formatIp(client)}`
-  const listeners = settings.listen.map(ListenAddress.format)
+  const listeners = Visitor.listenersOf(settings)
   const isService = visitor.name !== undefined && visitor.user === undefined && loaded.config.auth !== undefined
-  const isElsewhere = listener !== undefined && !listeners.includes(listener)
   return [
     `${command} ${Host.formatHostPort(destination)} by ${who}${from}`,
     ...isService && given === undefined ? [unknownOfService] : [],
-    ...isElsewhere ? [`nobody comes in by ${listener}: it is none of ${listeners.join(", ")}`] : [],
+    ...listener === undefined || listeners === undefined || listeners.includes(listener)
+      ? []
+      : [`nobody comes in by ${listener}: it is none of ${listeners.join(", ")}`],
     ...trouble === undefined ? [] : [trouble],
     ...explanations.flat(),
     ...resultLines(judgement, refusedLogin),

@@ -10,6 +10,7 @@ import * as ConfigTests from "../config/ConfigTests.ts"
 import * as DeadRules from "../config/DeadRules.ts"
 import { escape, quote } from "../config/Escape.ts"
 import type { Settings } from "../config/Settings.ts"
+import * as Visitor from "../config/Visitor.ts"
 import * as Expiry from "../policy/Expiry.ts"
 import type { Rule } from "../policy/Rule.ts"
 import * as UsageFile from "../policy/UsageFile.ts"
@@ -74,15 +75,11 @@ const stateless = ({ config, sourceOf }: Loaded): Lines => {
     ]
 }
 
-/** How rules name the listeners; `undefined` where a port is only known once it is open. */
-const knownListeners = ({ listen }: Settings): Lines | undefined =>
-  listen.some((address) => ListenAddress.inetOf(address)?.port === 0) ? undefined : listen.map(ListenAddress.format)
-
 /** A certificate says nothing of groups. */
 const deadRules = ({ rules, sourceOf }: Loaded, settings: Settings, hasUsers: boolean): Lines =>
   DeadRules.find(rules, {
     protocols: settings.protocols,
-    listeners: knownListeners(settings),
+    listeners: Visitor.listenersOf(settings),
     haveNames: hasUsers || UserOddities.trustsCertificates(settings),
     haveGroups: hasUsers
   }).map(({ index, key, why }) =>
@@ -91,7 +88,7 @@ const deadRules = ({ rules, sourceOf }: Loaded, settings: Settings, hasUsers: bo
 
 /** Listeners of rules and tests that clients can't come in by. */
 const unknownListeners = ({ config: { tests }, rules, sourceOf }: Loaded, settings: Settings): Lines => {
-  const known = knownListeners(settings)
+  const known = Visitor.listenersOf(settings)
   if (known === undefined) return []
   const complain = (listener: string | undefined, path: ReadonlyArray<PropertyKey>) =>
     listener === undefined || known.includes(listener)

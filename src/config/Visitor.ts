@@ -55,6 +55,10 @@ export const fromName = (
   }))
 }
 
+/** How rules and requests name the listeners; `undefined` where a port is only known once it is open. */
+export const listenersOf = ({ listen }: Settings): ReadonlyArray<string> | undefined =>
+  listen.some((address) => ListenAddress.inetOf(address)?.port === 0) ? undefined : listen.map(ListenAddress.format)
+
 /** What else is said of a request. */
 export interface Circumstances {
   readonly groups?: ReadonlyArray<string> | undefined

@@ -2,16 +2,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as PasswordHash from "../../src/policy/PasswordHash.ts"
+import * as Certificates from "../support/Certificates.ts"
 import * as Cli from "../support/Cli.ts"
 import { within } from "../support/Polling.ts"
 import * as Program from "../support/Program.ts"
 import { AU, probe } from "../support/RawClient.ts"
-import { target } from "../support/Targets.ts"
+import { noting } from "../support/Targets.ts"
 
 const script = fileURLToPath(new URL("../support/egressFromNetwork.mjs", import.meta.url))
 
@@ -43,15 +43,9 @@ describe("serve --egress CIDR", () => {
 describe("egress= of a users file", () => {
   it.live("is where that user goes out from, and no other, until the file says something else", () =>
     Effect.gen(function*() {
-      const from: Array<string | undefined> = []
-      const origin = yield* target((socket) => {
-        from.push(socket.remoteAddress)
-        socket.pipe(socket)
-      })
-      const folder = yield* Effect.acquireRelease(
-        Effect.sync(() => mkdtempSync(join(tmpdir(), "sluice-egress-"))),
-        (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
-      )
+      const origin = yield* noting
+      const { from } = origin
+      const folder = yield* Certificates.directory
       const file = join(folder, "users")
       const hash = yield* PasswordHash.hash(Redacted.make("sesame"))
       const write = (egress: string) =>

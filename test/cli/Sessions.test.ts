@@ -2,13 +2,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import * as PasswordHash from "../../src/policy/PasswordHash.ts"
+import * as Certificates from "../support/Certificates.ts"
 import * as Cli from "../support/Cli.ts"
 import { AU, probe } from "../support/RawClient.ts"
-import { target } from "../support/Targets.ts"
+import { noting } from "../support/Targets.ts"
 
 /** So many addresses that two sessions hardly ever have the same one. */
 const text = (hash: string, workers: number) =>
@@ -24,15 +24,9 @@ describe("a session", () => {
   for (const workers of [1, 2]) {
     it.live(`sticks as long as it is used, whichever of ${workers} workers it comes to, and not longer`, () =>
       Effect.gen(function*() {
-        const from: Array<string | undefined> = []
-        const origin = yield* target((socket) => {
-          from.push(socket.remoteAddress)
-          socket.pipe(socket)
-        })
-        const folder = yield* Effect.acquireRelease(
-          Effect.sync(() => mkdtempSync(join(tmpdir(), "sluice-sessions-"))),
-          (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
-        )
+        const origin = yield* noting
+        const { from } = origin
+        const folder = yield* Certificates.directory
         const path = join(folder, "sluice.yaml")
         writeFileSync(path, text(yield* PasswordHash.hash(Redacted.make("sesame")), workers))
         const proxy = yield* Cli.serve({ args: ["--config", path], inherits: 1 })

@@ -37,6 +37,16 @@ export const target = (handler: (socket: Net.Socket) => void, host = "127.0.0.1"
       })
   )
 
+/** Sends back what it gets, and notes from which address each has come. */
+export const noting = Effect.gen(function*() {
+  const from: Array<string | undefined> = []
+  const origin = yield* target((socket) => {
+    from.push(socket.remoteAddress)
+    socket.pipe(socket)
+  })
+  return { ...origin, from }
+})
+
 /** Sends back what it gets, and ends when the client has. */
 export const echo = (host?: string) => target((socket) => socket.pipe(socket), host)
 
