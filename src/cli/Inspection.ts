@@ -103,11 +103,8 @@ const unknownListeners = ({ config: { tests }, rules, sourceOf }: Loaded, settin
 }
 
 /** Addresses to go out from that this machine does not have, as far as its interfaces tell. */
-const foreignEgress = (
-  { config, rules, sourceOf }: Loaded,
-  { egress }: Settings,
-  users: ReadonlyArray<StoredUser>
-): Lines => {
+const foreignEgress = (loaded: Loaded, { egress }: Settings, users: ReadonlyArray<StoredUser>): Lines => {
+  const { sourceOf } = loaded
   const own = new Set(Interfaces.addresses().map(NetAddress.formatIp))
   const foreign = (sources: ReadonlyArray<Egress.Source> = [], path: ReadonlyArray<PropertyKey>, who = "") =>
     sources.flatMap((source) =>
@@ -117,17 +114,14 @@ const foreignEgress = (
           `${sourceOf(path)}: ${who}this machine has no address ${Egress.format(source)}, as far as its interfaces tell`
         ]
     )
+  const placed = UserOddities.egresses(loaded, users).flatMap(({ egress: { sources }, path, whose }) =>
+    sources.map((source) => ({ source, path, whose }))
+  )
+  // Of a users file: one user stands for all who go out from the same.
+  const distinct = new Map(placed.map((one) => [`${one.path.join()} ${Egress.format(one.source)}`, one]))
   return [
     ...foreign(egress, ["egress"]),
-    ...config.users === undefined
-      // Of a users file: one user stands for all who go out from the same.
-      ? [
-        ...new Map(
-          users.flatMap(({ egress, name }) => (egress?.sources ?? []).map((one) => [Egress.format(one), { one, name }]))
-        ).values()
-      ].flatMap(({ name, one }) => foreign([one], ["users"], `user ${quote(name)}: `))
-      : config.users.flatMap((user, index) => foreign(user.egress?.sources, ["users", index, "egress"])),
-    ...rules.flatMap((rule, index) => foreign(rule.egress?.sources, ["rules", index, "egress"]))
+    ...[...distinct.values()].flatMap(({ path, source, whose }) => foreign([source], path, whose))
   ]
 }
 

@@ -73,27 +73,29 @@ const nobody = (
     ? []
     : [`${sourceOf(["users"])}: no user can log in: ${quote(file)} has none`]
 
-/** Addresses that go by a session, where no client can have one. */
-const sessionless = (
-  { config: { userOptions, users: inline = [] }, rules, sourceOf }: Loaded,
-  { egressBy }: Settings,
+/** Nothing for who says nothing. */
+const placed = (egress: Egress.Egress | undefined, path: ReadonlyArray<PropertyKey>, whose = "") =>
+  egress === undefined ? [] : [{ egress, path, whose }]
+
+/** What users and rules say of where to go out from, and where it stands; `whose` tells the users of a file apart. */
+export const egresses = (
+  { config: { users: inline }, rules }: Loaded,
   users: ReadonlyArray<StoredUser>
-): Lines => {
+) => [
+  ...inline === undefined
+    ? users.flatMap(({ egress, name }) => placed(egress, ["users"], `user ${quote(name)}: `))
+    : inline.flatMap(({ egress }, index) => placed(egress, ["users", index, "egress"])),
+  ...rules.flatMap(({ egress }, index) => placed(egress, ["rules", index, "egress"]))
+]
+
+/** Addresses that go by a session, where no client can have one. */
+const sessionless = (loaded: Loaded, { egressBy }: Settings, users: ReadonlyArray<StoredUser>): Lines => {
+  const { config: { userOptions }, sourceOf } = loaded
   if (egressBy === "session" || Object.values(userOptions).some(({ kind }) => kind === "session")) return []
-  const complain = (egress: Egress.Egress | undefined, path: ReadonlyArray<PropertyKey>, whose = "") =>
-    egress?.by === "session"
-      ? [
-        `${
-          sourceOf(path)
-        }: ${whose}egress by session takes turns, since no client can name a session; add one to userOptions`
-      ]
-      : []
-  return [
-    ...inline.flatMap(({ egress }, index) => complain(egress, ["users", index, "egress"])),
-    ...users.filter((user) => !inline.some(({ name }) => name === user.name))
-      .flatMap(({ egress, name }) => complain(egress, ["users"], `user ${quote(name)}: `)),
-    ...rules.flatMap(({ egress }, index) => complain(egress, ["rules", index, "egress"]))
-  ]
+  const why = "egress by session takes turns, since no client can name a session; add one to userOptions"
+  return egresses(loaded, users).flatMap(({ egress: { by }, path, whose }) =>
+    by === "session" ? [`${sourceOf(path)}: ${whose}${why}`] : []
+  )
 }
 
 /** `users` are all that are known. */
